@@ -50,6 +50,7 @@ pub struct Context {
     call: u64,
     deadline: Option<Instant>,
     trace: [u8; 16],
+    interface: u16,
     cancel: Cancel,
     received: Mutex<Vec<Option<(HandleKind, OwnedFd)>>>,
     given: Mutex<Vec<(HandleKind, OwnedFd)>>,
@@ -68,6 +69,7 @@ impl Context {
             call,
             deadline: deadline.map(|left| Instant::now() + left),
             trace: [0; 16],
+            interface: u16::MAX,
             cancel,
             received: Mutex::default(),
             given: Mutex::default(),
@@ -87,6 +89,19 @@ impl Context {
     pub fn with_trace(mut self, trace: [u8; 16]) -> Self {
         self.trace = trace;
         self
+    }
+
+    /// The same context for a caller that speaks no interface above `interface`, the number that
+    /// `open` answered. A reply that needs more is refused before it is sent.
+    #[must_use]
+    pub fn with_interface(mut self, interface: u16) -> Self {
+        self.interface = interface;
+        self
+    }
+
+    /// The interface version that the caller speaks; the highest number when nothing was agreed.
+    pub fn interface(&self) -> u16 {
+        self.interface
     }
 
     /// The call's number, unique per instance and process; 0 for a direct call.
