@@ -36,7 +36,7 @@ pub trait Driver: Sized + Send + Sync + 'static {
     fn open(cx: &Context, request: Open) -> Result<Self>;
 }
 
-/// A kind of driver, implemented by the marker that `#[driver]` makes: how a service reaches a
+/// A kind of driver, implemented by the marker that `#[driver]` makes (`GraphKind`): how a service reaches a
 /// driver of that kind by method name.
 pub trait Kind<D>: Send + Sync + 'static {
     /// The kind's name: `graph`, `volume`, `network`, `exec`.
