@@ -24,6 +24,11 @@ const OWN_FAILURE: u8 = 125;
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if arguments == ["--version"] {
+        // An image without a shell can run this: it shows that a container ran at all.
+        let _ = writeln!(std::io::stdout(), "longshore-init {}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
     match run(&arguments) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
