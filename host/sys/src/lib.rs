@@ -9,6 +9,7 @@
 pub mod data;
 pub mod event;
 pub mod lock;
+pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod net;

@@ -110,6 +110,27 @@ pub fn try_wait_any() -> Result<Option<(i32, Exit)>> {
     }
 }
 
+/// The number of any one child that has ended, without reaping it; `None` when none has.
+///
+/// # Errors
+/// The kernel's but `ECHILD`, which is `None`.
+#[allow(unsafe_code, reason = "rustix does not tell whose end it was")]
+pub fn ended_child() -> Result<Option<i32>> {
+    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: the buffer is live and writable; with WNOWAIT nothing is reaped.
+    if unsafe { libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) } != 0 {
+        return match Error::last("waitid") {
+            error if error.is(Errno::CHILD) => Ok(None),
+            error => Err(error),
+        };
+    }
+    // SAFETY: it was zeroed, which is a valid value and means "none", and the kernel may have filled
+    // it in for a child's end, of which the number is a part.
+    let number = unsafe { info.assume_init().si_pid() };
+    Ok((number > 0).then_some(number))
+}
+
 /// On which side of a fork the caller is.
 #[derive(Debug)]
 pub enum Fork {
@@ -346,6 +367,31 @@ pub fn close_on_exec_from(first: u32) -> Result<()> {
     } else {
         Err(Error::last("close_range"))
     }
+}
+
+/// Closes every descriptor but 0, 1, 2 and those of `keep`. Only for a forked child that never
+/// returns to the code that owns the others and that ends by [`exit_now`], which drops no owner.
+///
+/// # Errors
+/// The kernel's.
+#[allow(unsafe_code, reason = "close_range")]
+pub fn close_all_but(keep: &[BorrowedFd<'_>]) -> Result<()> {
+    let mut numbers: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd().unsigned_abs()).collect();
+    numbers.extend([0, 1, 2, u32::MAX]);
+    numbers.sort_unstable();
+    numbers.dedup();
+    for (before, after) in numbers.iter().zip(numbers.iter().skip(1)) {
+        let (first, last) = (before.saturating_add(1), after.saturating_sub(1));
+        if first > last {
+            continue;
+        }
+        // SAFETY: takes integers. That no owner of a closed descriptor is used afterwards is what
+        // the caller, a child that only goes on to its own code, promises above.
+        if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } != 0 {
+            return Err(Error::last("close_range"));
+        }
+    }
+    Ok(())
 }
 
 /// Raises the soft limit of open files to the hard one and tells it.

@@ -13,8 +13,8 @@ use rustix::net::{
 use crate::error::{Error, Named, Result, uninterrupted};
 use crate::path::through_proc;
 
-/// Most descriptors in one message.
-pub const MOST_DESCRIPTORS: usize = 32;
+/// Most descriptors in one message; the kernel allows 253.
+pub const MOST_DESCRIPTORS: usize = 128;
 
 /// Whether a socket keeps message bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +104,7 @@ pub fn set_nonblocking(fd: impl AsFd, nonblocking: bool) -> Result<()> {
     rustix::fs::fcntl_setfl(&fd, flags).named("fcntl")
 }
 
-/// Sends a message and at most 32 descriptors, which stay the caller's. Tells how many bytes went,
+/// Sends a message and at most [`MOST_DESCRIPTORS`], which stay the caller's. Tells how many bytes went,
 /// which on a stream may be fewer than given.
 ///
 /// # Errors
@@ -136,7 +136,7 @@ pub struct Received {
 /// Receives a message into `buffer`.
 ///
 /// # Errors
-/// The kernel's; `EMSGSIZE` when the message was longer than the buffer or brought more than 32
+/// The kernel's; `EMSGSIZE` when the message was longer than the buffer or brought more than that many
 /// descriptors: it is lost then, and the descriptors that came are closed.
 pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<Received> {
     uninterrupted(|| {
