@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# kill -9 of the engine, of the command and of a helper, at seeded moments of run, load, import and rm. After
+# each the next command repairs: images and containers can be listed, run and removed, and nothing is left.
+#
+# LONGSHORE_CRASH_MOMENTS (30) is how often each is killed at each verb, LONGSHORE_CRASH_SEED (1) where.
+. "$(dirname "$0")/lib.sh"
+need_root
+
+moments=${LONGSHORE_CRASH_MOMENTS:-30}
+RANDOM=${LONGSHORE_CRASH_SEED:-1}
+echo "# seed ${LONGSHORE_CRASH_SEED:-1}, $moments moments for each victim and verb"
+
+busybox_image base
+check "an archive to load" L save -o "$WORK/base.docker.tar" base
+base=$(L inspect --type image --format '{{.Id}}' base)
+
+# One that runs through all of it: its output and exit code must be whole at the end.
+check "a container that outlives every crash" L run -d --name witness --network none base \
+    sh -c 'trap "echo last; exit 42" TERM; n=0; while :; do n=$((n + 1)); echo line $n; sleep 0.2; done'
+
+# How long a verb takes undisturbed, in milliseconds: the moments are spread over that and a little more.
+now() { date +%s%3N; }
+measure() {
+    local begin
+    begin=$(now)
+    "$@" >/dev/null 2>&1
+    echo $(($(now) - begin + 20))
+}
+
+verb_run() { L run --rm --network none base sh -c 'echo a; echo b'; }
+verb_load() { L load -i "$WORK/base.docker.tar"; }
+verb_import() { L import "$WORK/busybox.tar" crash:imported; }
+verb_rm() { L rm -f victim; }
+
+prepare() { # prepare VERB: what the verb works on
+    case $1 in
+        rm) L create --name victim --network none base true ;;
+        load) L rmi -f crash:loaded ;;
+        import) L rmi -f crash:imported ;;
+    esac >/dev/null 2>&1
+}
+
+# A helper is a process that the shim or the engine made for one call, or the youngest shim.
+helper_pid() {
+    local pid
+    for pid in $(processes | sort -rn); do
+        case $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) in
+            *longshored*) ;;
+            *) [[ $pid != "$witness_shim" ]] && echo "$pid" && return ;;
+        esac
+    done
+}
+
+crash() { # crash VICTIM VERB MILLISECONDS
+    local victim=$1 verb=$2 command pid
+    prepare "$verb"
+    "verb_$verb" >>"$LOG" 2>&1 &
+    command=$!
+    sleep "$(printf '%d.%03d' $(($3 / 1000)) $(($3 % 1000)))"
+    case $victim in
+        engine) pid=$(engine_pid) ;;
+        command) pid=$(pgrep -P "$command" -x longshore || echo "$command") ;;
+        helper) pid=$(helper_pid) ;;
+    esac
+    [[ -n $pid ]] && kill -KILL "$pid" 2>/dev/null
+    wait "$command" 2>/dev/null
+}
+
+# repaired WHERE: the next commands work, and records and layers agree.
+repaired() {
+    local out
+    out=$(L run --rm --network none base echo alive 2>&1)
+    [[ $out == alive ]] || { echo "run says: $out"; return 1; }
+    out=$(L inspect --type image --format '{{.Id}}' base 2>&1)
+    [[ $out == "$base" ]] || { echo "the image is now: $out"; return 1; }
+    out=$(L ps -aq --no-trunc 2>&1) || { echo "ps says: $out"; return 1; }
+    out=$(L inspect --format '{{.State.Running}}' witness 2>&1)
+    [[ $out == true ]] || { echo "the witness: $out"; return 1; }
+    out=$(L ps -a --format '{{.Names}}' | grep -vx witness)
+    # A container of a killed `run` may still be listed; it must be removable.
+    # shellcheck disable=SC2086  # one name a word
+    [[ -z $out ]] || out=$(L rm -f $out 2>&1 >/dev/null) || { echo "rm says: $out"; return 1; }
+    find "$DATA/tmp" -mindepth 1 | grep . && return 1
+    return 0
+}
+
+victims() {
+    local verb victim number length moment problem bad
+    for verb in run load import rm; do
+        prepare "$verb"
+        length=$(measure "verb_$verb")
+        for victim in engine command helper; do
+            bad=0
+            for ((number = 0; number < moments; number++)); do
+                moment=$((RANDOM % length))
+                crash "$victim" "$verb" "$moment"
+                if ! problem=$(repaired); then
+                    bad=$((bad + 1))
+                    not_ok "kill -9 of the $victim ${moment} ms into $verb" "$problem"
+                    ((bad < 3)) || break
+                fi
+            done
+            [[ $bad == 0 ]] && ok "kill -9 of the $victim at $moments moments of $verb (0..$length ms): repaired each time"
+        done
+    done
+}
+
+witness_shim=$(processes | while read -r pid; do [[ $pid != "$(engine_pid)" ]] && echo "$pid"; done | head -1)
+victims
+equal "the witness has the shim it began with" "yes" "$([[ -d /proc/$witness_shim ]] && echo yes)"
+check "the witness is told to stop" L stop -t 10 witness
+expect_out "its exit code is its own" "42" L inspect --format '{{.State.ExitCode}}' witness
+capture L logs witness
+lines=$(grep -c '^line' <<<"$OUT")
+equal "its log has every line in order, and the last word" "$(seq -f 'line %g' "$lines" && echo last)" "$OUT"
+echo "# the witness wrote $lines lines"
+finish
