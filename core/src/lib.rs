@@ -13,6 +13,7 @@ extern crate self as longshore_core;
 
 pub mod context;
 pub mod driver;
+pub mod envelope;
 pub mod error;
 pub mod exec;
 pub mod graph;
