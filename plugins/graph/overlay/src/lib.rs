@@ -127,3 +127,11 @@ impl GraphDriver for Overlay {
         })
     }
 }
+
+longshore_plugin::export! {
+    driver: Overlay,
+    kind: graph,
+    name: "overlay",
+    version: env!("CARGO_PKG_VERSION"),
+    grants: ["fs:overlay"],
+}

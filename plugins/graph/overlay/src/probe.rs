@@ -5,36 +5,34 @@ use longshore_plugin::driver::{Facts, Reason};
 use crate::config::Options;
 
 pub(crate) fn judge(facts: &Facts, _options: Options) -> Vec<Reason> {
-    let mut reasons = Vec::new();
-    let mut missing = |what: String, remedy: &str| {
-        reasons.push(Reason {
-            what,
-            remedy: remedy.into(),
-        });
+    let mut reasons: Vec<Reason> = Vec::new();
+    let missing = |what: String, remedy: &str| Reason {
+        what,
+        remedy: remedy.into(),
     };
     if !facts.filesystems.iter().any(|name| name == "overlay") {
-        missing(
+        reasons.push(missing(
             "this kernel has no overlay file system".into(),
             "load it with `modprobe overlay`, or use graph driver vfs",
-        );
+        ));
     }
     if facts.d_type == Some(false) {
-        missing(
+        reasons.push(missing(
             format!("{} does not tell the type of directory entries, which whiteouts need", facts.filesystem),
             "reformat it with ftype=1 (xfs), or move the data root",
-        );
+        ));
     }
     if facts.trusted_xattrs == Some(false) {
-        missing(
+        reasons.push(missing(
             format!("trusted.* attributes cannot be set on {}", facts.filesystem),
             "move the data root to ext4, xfs or btrfs, or give the engine CAP_SYS_ADMIN",
-        );
+        ));
     }
     if facts.overlay_mounts == Some(false) && reasons.is_empty() {
-        missing(
+        reasons.push(missing(
             format!("an overlay could not be mounted with its layers on {}", facts.filesystem),
             "move the data root to ext4, xfs or btrfs (an overlay cannot hold another one's upper layer)",
-        );
+        ));
     }
     reasons
 }

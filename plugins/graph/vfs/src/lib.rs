@@ -136,6 +136,13 @@ impl GraphDriver for Vfs {
     }
 }
 
+longshore_plugin::export! {
+    driver: Vfs,
+    kind: graph,
+    name: "vfs",
+    version: env!("CARGO_PKG_VERSION"),
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]

@@ -96,3 +96,10 @@ impl NetworkDriver for Host {
         Ok(Left { outcome: Ended::Done })
     }
 }
+
+longshore_plugin::export! {
+    driver: Host,
+    kind: network,
+    name: "host",
+    version: env!("CARGO_PKG_VERSION"),
+}

@@ -99,3 +99,10 @@ impl NetworkDriver for None {
         Ok(Left { outcome: Ended::Done })
     }
 }
+
+longshore_plugin::export! {
+    driver: None,
+    kind: network,
+    name: "none",
+    version: env!("CARGO_PKG_VERSION"),
+}

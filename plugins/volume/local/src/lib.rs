@@ -114,3 +114,11 @@ impl VolumeDriver for Local {
         plan::mount(&request)
     }
 }
+
+longshore_plugin::export! {
+    driver: Local,
+    kind: volume,
+    name: "local",
+    version: env!("CARGO_PKG_VERSION"),
+    grants: ["host-path", "fs:tmpfs", "remote:nfs", "remote:cifs"],
+}
