@@ -168,14 +168,23 @@ pub struct Type {
 
 /// What a type is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "form", content = "of", rename_all = "lowercase")]
+#[serde(tag = "form", rename_all = "lowercase")]
 pub enum Form {
-    /// Named fields, in the order of the source.
-    Struct(Vec<Field>),
-    /// Variants, in the order of the source.
-    Enum(Vec<Variant>),
-    /// A checked value; the text is its rule.
-    Newtype(&'static str),
+    /// A struct.
+    Struct {
+        /// Its named fields, in the order of the source.
+        fields: Vec<Field>,
+    },
+    /// An enum.
+    Enum {
+        /// Its variants, in the order of the source.
+        variants: Vec<Variant>,
+    },
+    /// A checked value.
+    Newtype {
+        /// Its rule.
+        limits: &'static str,
+    },
 }
 
 /// A field in a schema.
@@ -240,18 +249,20 @@ impl Schema {
     }
 
     /// Adds a type once. `form` is asked only the first time, and may meet the type again.
-    pub fn define(
-        &mut self,
-        name: &'static str,
-        path: &'static str,
-        form: impl FnOnce(&mut Self) -> Form,
-    ) -> TypeName {
+    pub fn define(&mut self, name: &'static str, path: &'static str, form: impl FnOnce(&mut Self) -> Form) -> TypeName {
         match self.types.get(name) {
             Some(known) if known.path == path => {}
             Some(known) => self.clashes.push(format!("{name} is both {} and {path}", known.path)),
             None => {
-                let placeholder = Form::Struct(Vec::new());
-                self.types.insert(name, Type { name, path, form: placeholder });
+                let placeholder = Form::Struct { fields: Vec::new() };
+                self.types.insert(
+                    name,
+                    Type {
+                        name,
+                        path,
+                        form: placeholder,
+                    },
+                );
                 let form = form(self);
                 self.types.insert(name, Type { name, path, form });
             }
@@ -343,7 +354,7 @@ macro_rules! newtype_data {
                 schema.define(
                     stringify!($name),
                     concat!(module_path!(), "::", stringify!($name)),
-                    |_| $crate::schema::Form::Newtype($rule),
+                    |_| $crate::schema::Form::Newtype { limits: $rule },
                 )
             }
         }

@@ -24,7 +24,10 @@ impl Parse for Since {
         if input.parse::<Option<Token![,]>>()?.is_some() && !input.is_empty() {
             let word: Ident = input.parse()?;
             if word != "advisory" {
-                return Err(syn::Error::new(word.span(), "after the version only `advisory` may stand"));
+                return Err(syn::Error::new(
+                    word.span(),
+                    "after the version only `advisory` may stand",
+                ));
             }
             advisory = true;
         }

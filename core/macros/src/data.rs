@@ -19,7 +19,11 @@ struct Input {
 impl Input {
     /// An enum without data: a word on the wire.
     fn is_words(&self) -> bool {
-        self.is_enum && self.shapes.iter().all(|shape| matches!(shape.content, Content::Nothing))
+        self.is_enum
+            && self
+                .shapes
+                .iter()
+                .all(|shape| matches!(shape.content, Content::Nothing))
     }
 }
 

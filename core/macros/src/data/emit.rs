@@ -185,7 +185,10 @@ fn equality(input: &Input) -> TokenStream {
         )
     } else {
         let arms = input.shapes.iter().map(|shape| {
-            let (left, right) = (shape.pattern(input.is_enum, "left"), shape.pattern(input.is_enum, "right"));
+            let (left, right) = (
+                shape.pattern(input.is_enum, "left"),
+                shape.pattern(input.is_enum, "right"),
+            );
             let equal = match &shape.content {
                 Content::Nothing => quote!(true),
                 Content::One(_) => quote!(left0 == right0),
@@ -216,10 +219,12 @@ fn data(input: &Input) -> TokenStream {
     let since = input.shapes.iter().map(|shape| since(shape, input.is_enum));
     let form = if input.is_enum {
         let variants = input.shapes.iter().map(variant_shape);
-        quote!(::longshore_core::schema::Form::Enum(::std::vec![#(#variants),*]))
+        quote!(::longshore_core::schema::Form::Enum {
+            variants: ::std::vec![#(#variants),*]
+        })
     } else {
         let fields = input.shapes.iter().map(|shape| content_shape(&shape.content));
-        quote!(::longshore_core::schema::Form::Struct #((#fields))*)
+        quote!(::longshore_core::schema::Form::Struct #({ fields: #fields })*)
     };
     quote! {
         #[automatically_derived]
@@ -251,7 +256,7 @@ fn since(shape: &Shape, is_enum: bool) -> TokenStream {
     let parts = match &shape.content {
         Content::Nothing => Vec::new(),
         Content::One(_) => vec![quote!(::longshore_core::schema::Data::since(of0))],
-        Content::Fields(fields) => fields.iter().map(|field| field_since(field)).collect(),
+        Content::Fields(fields) => fields.iter().map(field_since).collect(),
     };
     let inner = quote!(#since::NONE #(.or(#parts))*);
     let found = if is_enum {

@@ -15,8 +15,15 @@ struct Words {
 pub(super) fn input(input: DeriveInput) -> Result<Input> {
     refuse::generics(&input.generics)?;
     refuse::serde_attributes(&input.attrs)?;
-    if let Some(attribute) = input.attrs.iter().find(|a| a.path().is_ident("data") || a.path().is_ident("since")) {
-        return Err(Error::new_spanned(attribute, "this attribute stands on a field or a variant"));
+    if let Some(attribute) = input
+        .attrs
+        .iter()
+        .find(|a| a.path().is_ident("data") || a.path().is_ident("since"))
+    {
+        return Err(Error::new_spanned(
+            attribute,
+            "this attribute stands on a field or a variant",
+        ));
     }
     match input.data {
         Data::Struct(data) => {
@@ -102,7 +109,11 @@ fn single(ident: &syn::Ident, fields: syn::FieldsUnnamed) -> Result<Type> {
         (Some(only), None) => {
             refuse::serde_attributes(&only.attrs)?;
             refuse::type_of_data(&only.ty)?;
-            if let Some(attribute) = only.attrs.iter().find(|a| a.path().is_ident("data") || a.path().is_ident("since")) {
+            if let Some(attribute) = only
+                .attrs
+                .iter()
+                .find(|a| a.path().is_ident("data") || a.path().is_ident("since"))
+            {
                 return Err(Error::new_spanned(attribute, "this attribute stands on the variant"));
             }
             Ok(only.ty)

@@ -34,7 +34,10 @@ pub(super) fn serde_attributes(attributes: &[Attribute]) -> Result<()> {
 /// An enum of words alone must be able to take a newer peer's word.
 pub(super) fn closed_words(input: &Input) -> Result<()> {
     if input.shapes.is_empty() {
-        return Err(Error::new_spanned(&input.ident, "an enum without variants has no value to send"));
+        return Err(Error::new_spanned(
+            &input.ident,
+            "an enum without variants has no value to send",
+        ));
     }
     let others = input.shapes.iter().filter(|shape| shape.other);
     match (input.is_words(), others.count()) {
@@ -43,7 +46,10 @@ pub(super) fn closed_words(input: &Input) -> Result<()> {
             &input.ident,
             "an enum without data needs `#[data(other)] Unknown`: a newer peer may send another word",
         )),
-        (true, _) => Err(Error::new_spanned(&input.ident, "`#[data(other)]` stands on one variant")),
+        (true, _) => Err(Error::new_spanned(
+            &input.ident,
+            "`#[data(other)]` stands on one variant",
+        )),
         (false, 0) => Ok(()),
         (false, _) => Err(Error::new_spanned(
             &input.ident,
@@ -54,7 +60,10 @@ pub(super) fn closed_words(input: &Input) -> Result<()> {
 
 pub(super) fn misplaced_other(ident: &Ident, content: &Content) -> Result<()> {
     if ident != "Unknown" {
-        return Err(Error::new_spanned(ident, "the variant for newer words is named `Unknown`"));
+        return Err(Error::new_spanned(
+            ident,
+            "the variant for newer words is named `Unknown`",
+        ));
     }
     if !matches!(content, Content::Nothing) {
         return Err(Error::new_spanned(ident, "the variant `Unknown` holds nothing"));
@@ -112,7 +121,10 @@ fn path_of_data(path: &TypePath) -> Result<()> {
             }
             GenericArgument::Type(inner) => {
                 if segment.ident == "Vec" && is_byte(inner) {
-                    return Err(Error::new_spanned(path, "bytes are `Bytes`: `Vec<u8>` travels as a list of numbers"));
+                    return Err(Error::new_spanned(
+                        path,
+                        "bytes are `Bytes`: `Vec<u8>` travels as a list of numbers",
+                    ));
                 }
                 type_of_data(inner)?;
             }

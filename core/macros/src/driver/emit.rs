@@ -158,7 +158,10 @@ fn client(kind: &Kind) -> TokenStream {
 /// The marker of the kind: how a service reaches a driver by a method's name.
 fn marker(kind: &Kind) -> TokenStream {
     let (vis, ident, marker) = (&kind.stripped.vis, &kind.stripped.ident, kind.marker());
-    let doc = format!("The kind `{}`: how a service reaches a driver by a method's name.", kind.name);
+    let doc = format!(
+        "The kind `{}`: how a service reaches a driver by a method's name.",
+        kind.name
+    );
     let arms = kind.methods.iter().enumerate().map(|(row, method)| {
         let (name, function, request) = (method.name(), &method.ident, &method.request);
         quote! {

@@ -23,14 +23,20 @@ pub(super) fn kind(arguments: TokenStream, item: TokenStream) -> Result<Kind> {
     let mut methods = Vec::new();
     for item in &mut stripped.items {
         let TraitItem::Fn(function) = item else {
-            return Err(Error::new_spanned(item, "a driver's trait holds methods and nothing else"));
+            return Err(Error::new_spanned(
+                item,
+                "a driver's trait holds methods and nothing else",
+            ));
         };
         methods.push(method(function, version)?);
     }
     if methods.len() > MOST_METHODS {
         return Err(Error::new_spanned(
             &stripped.ident,
-            format!("a kind of driver has at most {MOST_METHODS} methods, this one has {}", methods.len()),
+            format!(
+                "a kind of driver has at most {MOST_METHODS} methods, this one has {}",
+                methods.len()
+            ),
         ));
     }
     Ok(Kind {
@@ -73,7 +79,10 @@ fn check_trait(item: &ItemTrait) -> Result<()> {
         return Err(Error::new_spanned(word, "a driver's trait is safe to implement"));
     }
     if let Some(lifetime) = item.generics.lifetimes().next() {
-        return Err(Error::new_spanned(lifetime, "a driver's trait has no lifetimes: requests own their data"));
+        return Err(Error::new_spanned(
+            lifetime,
+            "a driver's trait has no lifetimes: requests own their data",
+        ));
     }
     if !item.generics.params.is_empty() || item.generics.where_clause.is_some() {
         return Err(Error::new_spanned(
@@ -86,7 +95,12 @@ fn check_trait(item: &ItemTrait) -> Result<()> {
         match bound {
             TypeParamBound::Trait(bound) if bound.path.is_ident("Send") => send = true,
             TypeParamBound::Trait(bound) if bound.path.is_ident("Sync") => sync = true,
-            other => return Err(Error::new_spanned(other, "a driver's trait has no supertraits beyond `Send + Sync`")),
+            other => {
+                return Err(Error::new_spanned(
+                    other,
+                    "a driver's trait has no supertraits beyond `Send + Sync`",
+                ));
+            }
         }
     }
     if send && sync {
@@ -129,7 +143,10 @@ fn method(function: &mut TraitItemFn, version: u16) -> Result<Method> {
 
 fn check_signature(signature: &Signature) -> Result<()> {
     if let Some(word) = &signature.asyncness {
-        return Err(Error::new_spanned(word, "a driver's methods are synchronous: the host gives each call a thread"));
+        return Err(Error::new_spanned(
+            word,
+            "a driver's methods are synchronous: the host gives each call a thread",
+        ));
     }
     if let Some(word) = &signature.unsafety {
         return Err(Error::new_spanned(word, "a driver's methods are safe to call"));
@@ -138,10 +155,16 @@ fn check_signature(signature: &Signature) -> Result<()> {
         return Err(Error::new_spanned(word, "a driver's methods are not const"));
     }
     if let Some(abi) = &signature.abi {
-        return Err(Error::new_spanned(abi, "a driver's methods have Rust's own calling convention"));
+        return Err(Error::new_spanned(
+            abi,
+            "a driver's methods have Rust's own calling convention",
+        ));
     }
     if let Some(lifetime) = signature.generics.lifetimes().next() {
-        return Err(Error::new_spanned(lifetime, "a driver's methods have no lifetimes: requests own their data"));
+        return Err(Error::new_spanned(
+            lifetime,
+            "a driver's methods have no lifetimes: requests own their data",
+        ));
     }
     if !signature.generics.params.is_empty() || signature.generics.where_clause.is_some() {
         return Err(Error::new_spanned(
@@ -151,7 +174,10 @@ fn check_signature(signature: &Signature) -> Result<()> {
     }
     match signature.inputs.first() {
         Some(FnArg::Receiver(receiver)) if is_shared_self(receiver) => Ok(()),
-        Some(other) => Err(Error::new_spanned(other, "a driver's methods take `&self`: they run beside each other")),
+        Some(other) => Err(Error::new_spanned(
+            other,
+            "a driver's methods take `&self`: they run beside each other",
+        )),
         None => Err(Error::new_spanned(
             &signature.ident,
             "a driver's methods take `&self`: they run beside each other",
@@ -160,9 +186,7 @@ fn check_signature(signature: &Signature) -> Result<()> {
 }
 
 fn is_shared_self(receiver: &syn::Receiver) -> bool {
-    receiver.colon_token.is_none()
-        && receiver.mutability.is_none()
-        && matches!(&receiver.reference, Some((_, None)))
+    receiver.colon_token.is_none() && receiver.mutability.is_none() && matches!(&receiver.reference, Some((_, None)))
 }
 
 const PARAMETERS: &str = "a driver's methods take exactly `&self, cx: &Context, request: T`";
@@ -196,7 +220,12 @@ fn is_context(ty: &Type) -> bool {
 }
 
 fn reply(signature: &Signature) -> Result<Type> {
-    let refused = || Error::new(signature.output.span(), "a driver's methods return `Result<U>` with one type");
+    let refused = || {
+        Error::new(
+            signature.output.span(),
+            "a driver's methods return `Result<U>` with one type",
+        )
+    };
     let ReturnType::Type(_, ty) = &signature.output else {
         return Err(Error::new_spanned(
             &signature.ident,
@@ -228,11 +257,22 @@ struct Call {
     default: bool,
 }
 
-const CLASSES: [(&str, Word); 3] = [("quick", Word("Quick")), ("normal", Word("Normal")), ("long", Word("Long"))];
-const LOCKS: [(&str, Word); 3] = [("any", Word("Any")), ("object", Word("Object")), ("alone", Word("Alone"))];
+const CLASSES: [(&str, Word); 3] = [
+    ("quick", Word("Quick")),
+    ("normal", Word("Normal")),
+    ("long", Word("Long")),
+];
+const LOCKS: [(&str, Word); 3] = [
+    ("any", Word("Any")),
+    ("object", Word("Object")),
+    ("alone", Word("Alone")),
+];
 
 fn call(function: &TraitItemFn) -> Result<Call> {
-    let mut found = function.attrs.iter().filter(|attribute| attribute.path().is_ident("call"));
+    let mut found = function
+        .attrs
+        .iter()
+        .filter(|attribute| attribute.path().is_ident("call"));
     let Some(attribute) = found.next() else {
         return Err(Error::new_spanned(
             &function.sig.ident,
@@ -245,9 +285,17 @@ fn call(function: &TraitItemFn) -> Result<Call> {
     let (mut class, mut lock, mut changes, mut capability, mut default) = (None, None, false, None, false);
     attribute.parse_nested_meta(|meta| {
         if meta.path.is_ident("class") {
-            class = Some(word(&meta.value()?.parse()?, &CLASSES, "a class is `quick`, `normal` or `long`")?);
+            class = Some(word(
+                &meta.value()?.parse()?,
+                &CLASSES,
+                "a class is `quick`, `normal` or `long`",
+            )?);
         } else if meta.path.is_ident("lock") {
-            lock = Some(word(&meta.value()?.parse()?, &LOCKS, "a lock is `any`, `object` or `alone`")?);
+            lock = Some(word(
+                &meta.value()?.parse()?,
+                &LOCKS,
+                "a lock is `any`, `object` or `alone`",
+            )?);
         } else if meta.path.is_ident("capability") {
             capability = Some(meta.value()?.parse::<LitStr>()?.value());
         } else if meta.path.is_ident("changes") {
@@ -263,7 +311,10 @@ fn call(function: &TraitItemFn) -> Result<Call> {
         return Err(Error::new_spanned(attribute, "`call` needs both `class` and `lock`"));
     };
     if changes && lock.0 == "Any" {
-        return Err(Error::new_spanned(attribute, "a call that changes something has the lock `object` or `alone`"));
+        return Err(Error::new_spanned(
+            attribute,
+            "a call that changes something has the lock `object` or `alone`",
+        ));
     }
     Ok(Call {
         class,
@@ -296,14 +347,14 @@ fn check_body(function: &TraitItemFn, since: Since, call: &Call, version: u16) -
         ));
     }
     match (&function.default, since.version, &call.capability, call.default) {
-        (None, 1.., _, _) => refuse("a method with `since` needs a body: drivers written before it have none".to_owned()),
+        (None, 1.., _, _) => {
+            refuse("a method with `since` needs a body: drivers written before it have none".to_owned())
+        }
         (None, _, Some(_), _) => {
             refuse("a method with `capability` needs a body: drivers without it write nothing".to_owned())
         }
         (None, _, None, true) => refuse("`default` says that the method has a body, and it has none".to_owned()),
-        (Some(_), 0, None, false) => {
-            refuse("a body needs a reason: `since`, `capability` or `default`".to_owned())
-        }
+        (Some(_), 0, None, false) => refuse("a body needs a reason: `since`, `capability` or `default`".to_owned()),
         _ => Ok(()),
     }
 }
