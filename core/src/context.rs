@@ -164,7 +164,9 @@ impl Context {
     pub fn give(&self, kind: HandleKind, fd: OwnedFd) -> Result<Handle> {
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         if given.len() >= MAX_HANDLES {
-            return Err(Error::exhausted(format!("a message carries at most {MAX_HANDLES} descriptors")));
+            return Err(Error::exhausted(format!(
+                "a message carries at most {MAX_HANDLES} descriptors"
+            )));
         }
         given.push((kind, fd));
         // MAX_HANDLES is far below 256.

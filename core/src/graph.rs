@@ -111,9 +111,7 @@ pub trait GraphDriver: Send + Sync {
     #[call(class = "normal", lock = "object", changes, capability = "tracks_activation")]
     fn deactivate(&self, cx: &Context, request: Deactivate) -> Result<Deactivated> {
         let _ = (cx, request);
-        Ok(Deactivated {
-            outcome: Ended::Absent,
-        })
+        Ok(Deactivated { outcome: Ended::Absent })
     }
 
     /// Removes a layer without children, lease or activation.

@@ -93,7 +93,10 @@ macro_rules! string_type {
 }
 
 fn id_characters(value: &str) -> bool {
-    !value.starts_with('-') && value.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    !value.starts_with('-')
+        && value
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 fn hex64(value: &str) -> bool {
@@ -170,11 +173,13 @@ impl EndpointId {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
-        text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
+            text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
+            text
+        })
 }
 
 macro_rules! bytes_type {
@@ -335,7 +340,15 @@ mod tests {
 
     #[test]
     fn identifiers_that_could_leave_their_place_are_refused() {
-        for bad in ["", "..", "a/b", "-aaaaaaaaaaaaaaaaaaaaaaaaa", &"A".repeat(64), &"a".repeat(81), "short"] {
+        for bad in [
+            "",
+            "..",
+            "a/b",
+            "-aaaaaaaaaaaaaaaaaaaaaaaaa",
+            &"A".repeat(64),
+            &"a".repeat(81),
+            "short",
+        ] {
             assert!(LayerId::parse(bad).is_err(), "{bad}");
         }
         assert!(LayerId::parse("a".repeat(64)).is_ok());

@@ -82,9 +82,7 @@ pub trait VolumeDriver: Send + Sync {
     #[call(class = "normal", lock = "object", changes, capability = "tracks_mounts")]
     fn unmount(&self, cx: &Context, request: Unmount) -> Result<Unmounted> {
         let _ = (cx, request);
-        Ok(Unmounted {
-            outcome: Ended::Absent,
-        })
+        Ok(Unmounted { outcome: Ended::Absent })
     }
 
     /// Tells what a volume takes. `Unsupported` makes the host walk the tree.

@@ -335,8 +335,12 @@ where
     if reply.handles.len() > MAX_HANDLES {
         return Err(Error::broken(format!("{} answered too many descriptors", method.name)));
     }
-    let answer = decode(&reply.body)
-        .map_err(|error| Error::broken(format!("the answer to {} is outside the contract: {error}", method.name)))?;
+    let answer = decode(&reply.body).map_err(|error| {
+        Error::broken(format!(
+            "the answer to {} is outside the contract: {error}",
+            method.name
+        ))
+    })?;
     cx.put_received(reply.handles);
     Ok(answer)
 }
