@@ -4,7 +4,7 @@
 use longshore_core::driver::{Capabilities, OptionContent, OptionValue};
 use longshore_core::exec::{Init, Status, Stdio};
 use longshore_core::graph::{ChangesSupport, Create, Created, GraphCapabilities, LayerRef, Role, State};
-use longshore_core::schema::Data;
+use longshore_core::schema::{Data, Schema};
 use longshore_core::steps::{Lower, MountOption, MountPlan, MountStep, OptionText, Place, Remote, Source, TreeStep};
 use longshore_core::types::{Bytes, Handle, LayerId, Note, Owner, RelPath, SecretRef};
 use longshore_core::wire::{MAX_BODY, MAX_DEPTH, decode, encode};
@@ -342,6 +342,41 @@ fn forms_that_other_encoders_choose_are_taken() {
     assert_eq!(decode::<LayerRef>(&bytes).unwrap(), expected);
     // Bytes as an array of numbers.
     assert_eq!(decode::<Bytes>(&[0x92, 1, 2]).unwrap(), Bytes::from(vec![1, 2]));
+}
+
+/// A type that holds itself; the contracts have none today.
+#[derive(longshore_core::Data)]
+struct Branch {
+    /// What grows from it.
+    branches: Vec<Branch>,
+    /// Whether it bears fruit.
+    #[data(default)]
+    bears: bool,
+}
+
+#[test]
+fn a_type_that_holds_itself_is_bounded_and_described_once() {
+    let grow = |levels| (0..levels).fold(Vec::new(), |branches, _| vec![Branch { branches, bears: false }]);
+    comes_back(&grow(20));
+    let body = encode(&grow(MAX_DEPTH)).unwrap();
+    assert!(refusal::<Vec<Branch>>(&body).contains("depth"));
+
+    let mut schema = Schema::new("tree", 0);
+    Branch::shape(&mut schema);
+    assert_eq!(schema.types().count(), 1);
+    assert!(schema.to_json().unwrap().contains("Vec<Branch>"));
+}
+
+#[test]
+fn a_field_with_a_default_is_sent_only_when_it_differs() {
+    let mut branch = Branch {
+        branches: Vec::new(),
+        bears: false,
+    };
+    assert_eq!(encode(&branch).unwrap(), map(&[]));
+    branch.bears = true;
+    assert_eq!(encode(&branch).unwrap(), map(&[("bears", vec![0xc3])]));
+    comes_back(&branch);
 }
 
 /// Marsaglia's xorshift: the same bytes in every run.

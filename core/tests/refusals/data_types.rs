@@ -67,6 +67,11 @@ struct ListOfNumbers {
 }
 
 #[derive(Data)]
+struct OptionOfAnOption {
+    field: Option<Option<u8>>,
+}
+
+#[derive(Data)]
 struct Function {
     field: fn(),
 }

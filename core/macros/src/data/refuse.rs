@@ -111,27 +111,30 @@ fn path_of_data(path: &TypePath) -> Result<()> {
     let PathArguments::AngleBracketed(arguments) = &segment.arguments else {
         return Ok(());
     };
-    for argument in &arguments.args {
-        match argument {
-            GenericArgument::Lifetime(_) => {
-                return Err(Error::new_spanned(
-                    path,
-                    "a message owns its data: lifetimes cannot cross a boundary",
-                ));
-            }
-            GenericArgument::Type(inner) => {
-                if segment.ident == "Vec" && is_byte(inner) {
-                    return Err(Error::new_spanned(
-                        path,
-                        "bytes are `Bytes`: `Vec<u8>` travels as a list of numbers",
-                    ));
-                }
-                type_of_data(inner)?;
-            }
-            _ => {}
+    arguments
+        .args
+        .iter()
+        .try_for_each(|argument| argument_of_data(path, &segment.ident, argument))
+}
+
+/// Judges `argument`, which stands between the brackets of `path`, whose last word is `holder`.
+fn argument_of_data(path: &TypePath, holder: &Ident, argument: &GenericArgument) -> Result<()> {
+    let why = match argument {
+        GenericArgument::Lifetime(_) => "a message owns its data: lifetimes cannot cross a boundary",
+        GenericArgument::Type(inner) if holder == "Vec" && is_byte(inner) => {
+            "bytes are `Bytes`: `Vec<u8>` travels as a list of numbers"
         }
-    }
-    Ok(())
+        GenericArgument::Type(inner) if holder == "Option" && is_option(inner) => {
+            "an option of an option loses its middle on the wire; use an enum"
+        }
+        GenericArgument::Type(inner) => return type_of_data(inner),
+        _ => return Ok(()),
+    };
+    Err(Error::new_spanned(path, why))
+}
+
+fn is_option(ty: &Type) -> bool {
+    matches!(ty, Type::Path(path) if last(path).is_some_and(|ident| ident == "Option"))
 }
 
 fn is_byte(ty: &Type) -> bool {
