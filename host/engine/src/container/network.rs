@@ -1,0 +1,104 @@
+//! A container's attachment to its network: what the driver's plan means for the shim.
+
+use longshore_core::network::{CreateEndpoint, DeleteEndpoint, Join, Leave};
+use longshore_core::steps::{NetStep, Side};
+use longshore_core::types::{EndpointId, NetworkId, Note};
+use longshore_shim::protocol::Network;
+use sha2::{Digest as _, Sha256};
+
+use super::record::Record;
+use super::{Containers, files};
+use crate::error::{Error, Result};
+
+/// The ID of a network that is made by its driver's being there: derived from its name.
+fn network_id(name: &str) -> Result<NetworkId> {
+    Ok(NetworkId::parse(hex::encode(Sha256::digest(format!("network {name}"))))?)
+}
+
+/// The ID of a container's endpoint, derived from both, so that calls can be repeated.
+fn endpoint_id(name: &str, container: &str) -> Result<EndpointId> {
+    Ok(EndpointId::parse(hex::encode(Sha256::digest(format!(
+        "endpoint {name} {container}"
+    ))))?)
+}
+
+impl Containers {
+    /// Joins a container to its network: the plan's sandbox side is the shim's to perform, on the
+    /// namespace that it makes.
+    pub(super) fn join_network(&self, record: &Record, id: &str) -> Result<Network> {
+        let slot = self.drivers.network(&record.network)?;
+        let (network, endpoint) = (network_id(&record.network)?, endpoint_id(&record.network, id)?);
+        let made = slot.driver.create_endpoint(
+            &slot.context(),
+            CreateEndpoint {
+                network: network.clone(),
+                network_note: Note::default(),
+                endpoint: endpoint.clone(),
+                options: Vec::new(),
+            },
+        )?;
+        let joined = slot.driver.join(
+            &slot.context(),
+            Join {
+                network,
+                network_note: Note::default(),
+                endpoint,
+                note: made.note,
+                hostname: files::hostname(record, id, slot.capabilities.shares_host),
+                index: 0,
+            },
+        )?;
+        if slot.capabilities.shares_host {
+            if !joined.plan.steps.is_empty() {
+                return Err(breach(&slot.name, "plans steps for a container that shares the host's namespace"));
+            }
+            return Ok(Network::Host);
+        }
+        let mut up = Vec::new();
+        for step in joined.plan.steps {
+            match step {
+                // The namespace is fresh: nothing but lo is there to be raised.
+                NetStep::Up { side: Side::Sandbox, link } if link.as_str() == "lo" => up.push(link),
+                NetStep::Up { link, .. } => {
+                    return Err(breach(&slot.name, &format!("raises link {link}, which is not its own")));
+                }
+            }
+        }
+        Ok(Network::New { up })
+    }
+
+    /// Ends a container's attachment. What is gone is gone.
+    pub(super) fn leave_network(&self, record: &Record, id: &str) {
+        let left = || -> Result<()> {
+            let slot = self.drivers.network(&record.network)?;
+            let (network, endpoint) = (network_id(&record.network)?, endpoint_id(&record.network, id)?);
+            slot.driver.leave(
+                &slot.context(),
+                Leave {
+                    network: network.clone(),
+                    endpoint: endpoint.clone(),
+                    note: Note::default(),
+                },
+            )?;
+            slot.driver.delete_endpoint(
+                &slot.context(),
+                DeleteEndpoint {
+                    network,
+                    endpoint,
+                    note: Note::default(),
+                },
+            )?;
+            Ok(())
+        };
+        if let Err(error) = left() {
+            tracing::warn!(container = id, network = record.network, %error, "a container could not leave its network");
+        }
+    }
+}
+
+fn breach(driver: &str, what: &str) -> Error {
+    Error::new(
+        longshore_core::ErrorKind::Broken,
+        format!("network driver {driver} {what}: its plan is refused"),
+    )
+}

@@ -1,0 +1,171 @@
+//! What an engine finds when it starts: containers whose shims live on, containers that ended
+//! meanwhile, containers that were being made or removed.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use longshore_core::types::ContainerId;
+use longshore_shim::protocol::Phase;
+use longshore_shim::{Adoption, ShimClient, adopt, files};
+
+use super::live::{Live, Status, runs};
+use super::record::{Ended, Record};
+use super::{Container, Containers, lock};
+use crate::error::{Error, Result};
+use crate::store::Tx;
+use crate::time::now;
+
+impl Containers {
+    /// Reads every record, takes running containers up again, and puts right what an engine that
+    /// died left half done. A record that cannot be read is passed over and named.
+    pub(crate) fn recover(self: &Arc<Self>) -> Result<()> {
+        for row in self.store.read(Tx::containers)? {
+            let read = ContainerId::parse(row.id.clone())
+                .map_err(Error::from)
+                .and_then(|id| Ok(Container::new(id, Record::from_row(&row)?)));
+            match read {
+                Ok(container) => self.insert(container),
+                Err(error) => tracing::error!(container = row.id, %error, "a container's record is damaged"),
+            }
+        }
+        for container in self.all() {
+            if let Err(error) = self.recover_one(&container) {
+                tracing::warn!(container = %container.id, %error, "a container could not be put right yet");
+            }
+        }
+        self.drop_strangers();
+        Ok(())
+    }
+
+    fn recover_one(self: &Arc<Self>, container: &Arc<Container>) -> Result<()> {
+        let id = container.id.as_str();
+        let run = self.paths.container_run(id);
+        let Ok(folder) = File::open(&run) else {
+            return self.without_shim(container);
+        };
+        match adopt(folder.as_fd())? {
+            Adoption::Alive(_) => self.take_up(container, folder.as_fd()),
+            Adoption::Gone(_) => {
+                self.kill_cgroup(container);
+                self.without_shim(container)
+            }
+            Adoption::Never => self.without_shim(container),
+        }
+    }
+
+    /// Connects to a shim that lives.
+    fn take_up(self: &Arc<Self>, container: &Arc<Container>, run: std::os::fd::BorrowedFd<'_>) -> Result<()> {
+        let (notify, notices) = std::sync::mpsc::channel();
+        let client = ShimClient::connect(run, move |notice| drop(notify.send(notice)))?;
+        let live = Live::new(client, None, Status::default());
+        let report = live.report()?;
+        let exit = report.exit.clone();
+        live.update(|s| {
+            s.running = runs(report.phase) && exit.is_none();
+            s.paused = report.phase == Phase::Paused;
+            s.pid = report.pid.unwrap_or(0);
+            s.oom = report.oom_kills > 0;
+        });
+        *lock(&container.live) = Some(Arc::clone(&live));
+        if live.is_running() {
+            {
+                let mut record = lock(&container.record);
+                record.started = report.started.or(record.started.take());
+                record.ended = None;
+            }
+            for mount in &container.record().mounts {
+                if let super::record::MountSource::Volume { name, .. } = &mount.source {
+                    self.volumes.hold(name, container.id.as_str());
+                }
+            }
+            self.listen(container, live, notices);
+            return Ok(());
+        }
+        if let Some(exit) = exit {
+            live.update(|s| {
+                s.exit = Some((i64::from(exit.code), exit.time.clone()));
+                s.settled = true;
+            });
+            lock(&container.record).ended = Some(Ended {
+                code: i64::from(exit.code),
+                oom: exit.oom,
+                at: exit.time,
+            });
+        }
+        // Made and never started, or ended: this life is over.
+        live.update(|s| s.settled = true);
+        self.finish_life(container)
+    }
+
+    /// No shim runs for this container.
+    fn without_shim(&self, container: &Arc<Container>) -> Result<()> {
+        let id = container.id.as_str();
+        let folder = self.paths.container(id);
+        if let Ok(data) = File::open(&folder)
+            && let Some(exit) = files::read_exit(data.as_fd())?
+        {
+            lock(&container.record).ended = Some(Ended {
+                code: i64::from(exit.code),
+                oom: exit.oom,
+                at: exit.time,
+            });
+        } else {
+            let mut record = lock(&container.record);
+            if record.started.is_some() && record.ended.is_none() {
+                record.ended = Some(Ended {
+                    code: 137,
+                    oom: false,
+                    at: now(),
+                });
+                record.error = Some("its shim was lost".into());
+            }
+        }
+        self.finish_life(container)
+    }
+
+    fn finish_life(&self, container: &Arc<Container>) -> Result<()> {
+        let record = container.record();
+        let never_made = !self.paths.container(container.id.as_str()).join("hosts").exists();
+        let over = record.ended.is_some() || record.started.is_some();
+        if never_made || (record.auto_remove() && over) {
+            return self.remove_begun(container, true);
+        }
+        self.end_life(container)?;
+        // The layer was made without a flush; made again it is whole.
+        let slot = self.drivers.graph(&record.driver)?;
+        let chain = self.layers.chain(record.chain.as_deref(), &slot)?;
+        slot.ensure_container(&record.layer_ref()?, &chain)?;
+        self.save(container)
+    }
+
+    /// Kills what is left of a container whose shim is gone.
+    pub(super) fn kill_cgroup(&self, container: &Arc<Container>) {
+        let path = super::spec_of::cgroup_path(&self.paths.root_id, container.id.as_str());
+        crate::cgroup::kill_and_remove(&path);
+    }
+
+    /// Folders of containers that have no record: of one whose removal was cut after its row went,
+    /// or whose making was cut before it came.
+    fn drop_strangers(&self) {
+        for folder in [self.paths.data.join("containers"), self.paths.run.join("containers")] {
+            let Ok(entries) = std::fs::read_dir(&folder) else {
+                continue;
+            };
+            for entry in entries.flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if ContainerId::parse(name.clone()).is_err() || self.resolve(&name).is_ok() {
+                    continue;
+                }
+                if let Ok(run) = File::open(self.paths.container_run(&name))
+                    && let Ok(Adoption::Alive(_)) = adopt(run.as_fd())
+                    && let Ok(client) = ShimClient::connect(run.as_fd(), drop)
+                {
+                    let _ = client.call(longshore_shim::Request::Delete { force: true }, &[]);
+                }
+                crate::cgroup::kill_and_remove(&super::spec_of::cgroup_path(&self.paths.root_id, &name));
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! `longshore doctor`: what of this machine and data root is well, what is not, and what to do.
+
+use serde::Serialize;
+
+use crate::engine::Inner;
+use crate::error::Result;
+
+/// How a finding is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FindingState {
+    /// Well.
+    Ok,
+    /// Something cannot be used; nothing that is in use fails.
+    Warn,
+    /// Something that is needed does not work.
+    Fail,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Finding {
+    /// What was looked at.
+    pub check: String,
+    /// How it is.
+    pub state: FindingState,
+    /// What was found.
+    pub what: String,
+    /// What to do about it; empty when nothing is to be done.
+    pub remedy: String,
+}
+
+fn finding(check: &str, state: FindingState, what: impl Into<String>, remedy: &str) -> Finding {
+    Finding {
+        check: check.to_owned(),
+        state,
+        what: what.into(),
+        remedy: remedy.to_owned(),
+    }
+}
+
+pub(crate) fn examine(inner: &Inner) -> Result<Vec<Finding>> {
+    use FindingState::{Fail, Ok as Fine, Warn};
+    let mut findings = Vec::new();
+    let version = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    findings.push(finding("kernel", Fine, version.trim(), ""));
+    for driver in inner.drivers.views()? {
+        let check = format!("driver {} {}", driver.kind, driver.name);
+        let bad = if driver.default { Fail } else { Warn };
+        if driver.usable {
+            findings.push(finding(&check, Fine, format!("usable, version {}", driver.version), ""));
+        }
+        for reason in driver.reasons {
+            findings.push(finding(&check, if driver.usable { Warn } else { bad }, reason.what, &reason.remedy));
+        }
+    }
+    findings.push(cgroups());
+    findings.push(space(inner));
+    if let Some(damaged) = &inner.damaged {
+        findings.push(finding(
+            "database",
+            Warn,
+            damaged,
+            "images load again from their archives; containers of the old database are lost to this engine",
+        ));
+    }
+    for image in inner.images.list()? {
+        if let Err(error) = inner.images.resolve(&image.id) {
+            findings.push(finding("image", Fail, error.message, "load the image again"));
+        }
+    }
+    let changed = inner.drivers.config().changed_on_disk();
+    findings.push(if changed {
+        finding("config", Warn, "a config file has changed since it was read", "run `longshore engine restart`")
+    } else {
+        finding("config", Fine, "in force as it is on disk", "")
+    });
+    let hard = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    if let Some(line) = hard.lines().find(|line| line.starts_with("Max open files")) {
+        let limit = line.split_whitespace().nth(4).unwrap_or("?");
+        findings.push(finding("open files", Fine, format!("at most {limit}; a container's ulimits are clamped to it"), ""));
+    }
+    Ok(findings)
+}
+
+fn cgroups() -> Finding {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let has = |fs: &str| mounts.lines().any(|line| line.contains(&format!(" - {fs} ")));
+    match (has("cgroup"), has("cgroup2")) {
+        (true, true) => finding("cgroups", FindingState::Ok, "hybrid: version 1 controllers beside version 2", ""),
+        (true, false) => finding("cgroups", FindingState::Ok, "version 1", ""),
+        (false, true) => finding("cgroups", FindingState::Ok, "version 2", ""),
+        (false, false) => finding(
+            "cgroups",
+            FindingState::Fail,
+            "no cgroup file system is mounted",
+            "mount one: `mount -t cgroup2 none /sys/fs/cgroup`",
+        ),
+    }
+}
+
+fn space(inner: &Inner) -> Finding {
+    match longshore_sys::path::free_space(&inner.paths.data) {
+        Ok((free, total)) => {
+            let percent = if total == 0 { 100 } else { free.saturating_mul(100) / total };
+            let what = format!("{} GiB free in {}", free >> 30, inner.paths.data.display());
+            if percent < 5 {
+                finding("space", FindingState::Warn, what, "remove images and containers that are not needed")
+            } else {
+                finding("space", FindingState::Ok, what, "")
+            }
+        }
+        Err(error) => finding("space", FindingState::Warn, format!("cannot be told: {error}"), ""),
+    }
+}

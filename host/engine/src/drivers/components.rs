@@ -1,0 +1,87 @@
+//! The folder with drivers, shim and init.
+
+use std::path::{Path, PathBuf};
+
+use longshore_loader::Registry;
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+
+/// Names the component folder for embedders and tests.
+const VARIABLE: &str = "LONGSHORE_COMPONENTS";
+
+/// Where an engine finds what it does not hold itself.
+#[derive(Clone, Debug)]
+pub struct Components {
+    folder: PathBuf,
+}
+
+impl Components {
+    /// The folder that was given, else the one of `LONGSHORE_COMPONENTS`, else `../lib/longshore`
+    /// beside the binary.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none.
+    pub fn find(given: Option<&Path>) -> Result<Self> {
+        let beside = || -> Option<PathBuf> {
+            let exe = std::env::current_exe().ok()?;
+            Some(exe.parent()?.parent()?.join("lib/longshore"))
+        };
+        let folder = given
+            .map(Path::to_owned)
+            .or_else(|| std::env::var_os(VARIABLE).map(PathBuf::from))
+            .or_else(beside)
+            .unwrap_or_default();
+        if folder.is_dir() {
+            return Ok(Self { folder });
+        }
+        Err(
+            Error::not_found(format!("the component folder {} is not there", folder.display())).hint(format!(
+                "build it with `make build`, or name it by {VARIABLE} or EngineBuilder::components"
+            )),
+        )
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The shim's program: in the folder, or in `bin` of the same tree.
+    ///
+    /// # Errors
+    /// `NotFound` when it is in neither place.
+    pub fn shim(&self) -> Result<PathBuf> {
+        self.program("longshore-shim")
+    }
+
+    /// The init program for `--init`.
+    ///
+    /// # Errors
+    /// `NotFound` when it is not there.
+    pub fn init(&self) -> Result<PathBuf> {
+        self.program("longshore-init")
+    }
+
+    fn program(&self, name: &str) -> Result<PathBuf> {
+        [self.folder.join(name), self.folder.join("../../bin").join(name)]
+            .into_iter()
+            .find(|path| path.is_file())
+            .ok_or_else(|| {
+                Error::not_found(format!("{name} is not in {}", self.folder.display())).hint("build it with `make build`")
+            })
+    }
+
+    /// Every driver of the folder, and those that config adds by path.
+    pub(super) fn registry(&self, config: &Config) -> Result<Registry> {
+        let mut registry = Registry::new();
+        registry.add_folder(&self.folder)?;
+        for (name, plugin) in &config.plugins {
+            if let Some(path) = &plugin.path {
+                let in_process = plugin.isolation.as_deref() == Some("in-process");
+                registry.add_file(name, path, in_process, &plugin.grants)?;
+            }
+        }
+        Ok(registry)
+    }
+}

@@ -1,0 +1,221 @@
+//! A graph driver over its root: its answers, performed.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use longshore_core::Context;
+use longshore_core::driver::{Area, OptionValue};
+use longshore_core::graph::{
+    Access, Activate, Activated, Commit, Create, Created, Deactivate, GraphCapabilities, GraphDriver, LayerRef, Remove,
+    Role, Usage, Used, Whiteouts,
+};
+use longshore_core::steps::TreeStep;
+use longshore_core::types::{LayerId, Note};
+use longshore_loader::Found;
+use longshore_performer::plan::{self, PlanScope};
+use longshore_performer::root::Root;
+use longshore_performer::tree::{self, Scope};
+
+use super::probe;
+use crate::error::{Error, Result};
+use crate::paths::{Paths, make_dir};
+
+/// An open graph driver.
+#[derive(Debug)]
+pub(crate) struct GraphSlot {
+    pub(crate) name: String,
+    pub(crate) folder: String,
+    pub(crate) capabilities: GraphCapabilities,
+    areas: Vec<Area>,
+    grants: Vec<String>,
+    driver: Arc<dyn GraphDriver>,
+    root: Root,
+}
+
+impl std::fmt::Debug for dyn GraphDriver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("GraphDriver")
+    }
+}
+
+impl GraphSlot {
+    pub(super) fn open(found: &Found, paths: &Paths, options: Vec<OptionValue>) -> Result<Self> {
+        let description = found.description()?;
+        let folder = description.folder.clone().unwrap_or_else(|| description.name.clone());
+        let path = paths.driver(&folder);
+        make_dir(&path, 0o710)?;
+        let root = Root::open(&path)?;
+        let probed = probe(found, Some(&root), &path, &options)?;
+        if !probed.usable {
+            let reason = probed.reasons.first();
+            return Err(Error::unavailable(format!(
+                "graph driver {} cannot work here: {}",
+                description.name,
+                reason.map_or("it does not say why", |r| r.what.as_str())
+            ))
+            .hint(reason.map_or_else(String::new, |r| r.remedy.clone())));
+        }
+        let driver = found.open_graph(&root, &path, &options)?;
+        tree::empty_trash(&root)?;
+        Ok(Self {
+            name: description.name.clone(),
+            folder,
+            capabilities: probed.capabilities.graph()?.clone(),
+            areas: description.areas.clone(),
+            grants: found.grants().to_vec(),
+            driver,
+            root,
+        })
+    }
+
+    fn perform(&self, object: &LayerId, chain: &[LayerRef], steps: &[TreeStep]) -> Result<()> {
+        let ancestors: Vec<&str> = chain.iter().map(|layer| layer.id.as_str()).collect();
+        let scope = Scope {
+            root: &self.root,
+            areas: &self.areas,
+            object: object.as_str(),
+            ancestors: &ancestors,
+            clone_source: None,
+        };
+        Ok(tree::perform_steps(steps, &scope)?)
+    }
+
+    /// Asks how a layer would be made; nothing is performed.
+    pub(crate) fn ask_create(&self, id: &LayerId, chain: &[LayerRef], role: Role) -> Result<Created> {
+        Ok(self.driver.create(
+            &Context::background(),
+            Create {
+                id: id.clone(),
+                chain: chain.to_vec(),
+                role,
+                options: Vec::new(),
+            },
+        )?)
+    }
+
+    /// Asks how a layer would be mounted; nothing is performed.
+    pub(crate) fn ask_activate(&self, layer: &LayerRef, chain: &[LayerRef], access: Access) -> Result<Activated> {
+        let depth = u16::try_from(chain.len())
+            .map_err(|_| Error::invalid(format!("layer {} has too many ancestors", layer.id)))?;
+        Ok(self.driver.activate(
+            &Context::background(),
+            Activate {
+                layer: layer.clone(),
+                depth,
+                chain: if self.capabilities.activate_chain {
+                    chain.to_vec()
+                } else {
+                    Vec::new()
+                },
+                access,
+            },
+        )?)
+    }
+
+    /// A reference to a layer that is not there, with the note that the driver would give it.
+    pub(crate) fn stand_in(&self, id: LayerId) -> Result<LayerRef> {
+        let note = self.ask_create(&id, &[], Role::Layer)?.note;
+        Ok(LayerRef { id, note })
+    }
+
+    /// Makes a layer, or completes a half-made one.
+    pub(crate) fn create(&self, id: &LayerId, chain: &[LayerRef], role: Role) -> Result<LayerRef> {
+        if chain.len() > self.capabilities.max_depth as usize {
+            return Err(Error::new(
+                longshore_core::ErrorKind::Exhausted,
+                format!(
+                    "the image has {} layers; graph driver {} stacks at most {}",
+                    chain.len(),
+                    self.name,
+                    self.capabilities.max_depth
+                ),
+            ));
+        }
+        let created = self.ask_create(id, chain, role)?;
+        self.perform(id, chain, &created.steps)?;
+        Ok(LayerRef {
+            id: id.clone(),
+            note: created.note,
+        })
+    }
+
+    /// Seals a layer.
+    pub(crate) fn commit(&self, layer: &mut LayerRef, chain: &[LayerRef]) -> Result<()> {
+        let committed = self.driver.commit(
+            &Context::background(),
+            Commit {
+                layer: layer.clone(),
+                chain: chain.to_vec(),
+            },
+        )?;
+        self.perform(&layer.id, chain, &committed.steps)?;
+        if let Some(note) = committed.note {
+            layer.note = note;
+        }
+        Ok(())
+    }
+
+    /// Mounts a layer: the detached mount, and how the tree stands for removals.
+    pub(crate) fn activate(&self, layer: &LayerRef, chain: &[LayerRef], access: Access) -> Result<(OwnedFd, Whiteouts)> {
+        let activated = self.ask_activate(layer, chain, access)?;
+        let ancestors: Vec<&str> = chain.iter().map(|layer| layer.id.as_str()).collect();
+        let scope = PlanScope {
+            root: &self.root,
+            areas: &self.areas,
+            object: layer.id.as_str(),
+            ancestors: &ancestors,
+            grants: &self.grants,
+            host_paths: &[],
+            data_root: self.root.path().parent(),
+        };
+        let checked = plan::check_plan(&activated.plan, &scope, access.into())?;
+        Ok((plan::build(checked)?, activated.whiteouts))
+    }
+
+    /// Ends an activation, where the driver wants to know.
+    pub(crate) fn deactivate(&self, layer: &LayerRef, access: Access) -> Result<()> {
+        if self.capabilities.tracks_activation {
+            self.driver.deactivate(
+                &Context::background(),
+                Deactivate {
+                    layer: layer.clone(),
+                    access,
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Removes a layer; one that is not there is removed.
+    pub(crate) fn remove(&self, layer: &LayerRef, chain: &[LayerRef]) -> Result<()> {
+        let removed = self.driver.remove(
+            &Context::background(),
+            Remove {
+                layer: layer.clone(),
+                chain: chain.to_vec(),
+            },
+        )?;
+        self.perform(&layer.id, chain, &removed.steps)
+    }
+
+    /// What a layer takes, as the driver counts it.
+    pub(crate) fn usage(&self, layer: &LayerRef, chain: &[LayerRef]) -> Result<Used> {
+        Ok(self.driver.usage(
+            &Context::background(),
+            Usage {
+                layer: layer.clone(),
+                chain: chain.to_vec(),
+            },
+        )?)
+    }
+
+    /// Flushes the file system of the driver's root.
+    pub(crate) fn sync(&self) -> Result<()> {
+        Ok(self.root.sync()?)
+    }
+
+    /// The note of a layer that has none recorded.
+    pub(crate) fn empty_note() -> Note {
+        Note::default()
+    }
+}

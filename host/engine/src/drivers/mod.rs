@@ -1,0 +1,199 @@
+//! The engine's drivers: which are there, which is chosen, and each one opened over its root.
+//!
+//! Everything here goes by kind, name and capability; no driver is known. A driver is opened when it
+//! is first needed and stays open. [`graph`] and [`volume`] join a driver's answers with the
+//! performer that carries them out.
+
+mod choice;
+mod components;
+mod graph;
+mod network;
+mod view;
+mod volume;
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use longshore_core::driver::OptionValue;
+use longshore_loader::{Found, Registry};
+
+pub use choice::Choice;
+pub use components::Components;
+pub(crate) use graph::GraphSlot;
+pub(crate) use network::NetworkSlot;
+pub use view::{DriverReason, DriverView};
+pub(crate) use volume::VolumeSlot;
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::paths::Paths;
+
+/// Flushes the file system that holds a folder.
+pub(crate) fn sync_folder(path: &Path) -> Result<()> {
+    let folder = std::fs::File::open(path).map_err(|e| Error::io(format!("open {}", path.display()), &e))?;
+    longshore_sys::path::sync_filesystem(&folder)
+        .map_err(|e| Error::io(format!("flush the file system of {}", path.display()), &e.into()))
+}
+
+/// The exec driver's library, for a shim to open.
+#[derive(Debug)]
+pub(crate) struct ExecLibrary {
+    pub(crate) file: OwnedFd,
+    pub(crate) digest: String,
+    pub(crate) options: Vec<OptionValue>,
+}
+
+/// All drivers of an engine.
+#[derive(Debug)]
+pub(crate) struct Drivers {
+    components: Components,
+    paths: Paths,
+    registry: Registry,
+    config: RwLock<Config>,
+    graphs: Mutex<HashMap<String, Arc<GraphSlot>>>,
+    volumes: Mutex<HashMap<String, Arc<VolumeSlot>>>,
+    networks: Mutex<HashMap<String, Arc<NetworkSlot>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A driver's options from config, as the driver takes them.
+fn values(config: &Config, found: &Found) -> Vec<OptionValue> {
+    let names: Vec<&str> = found.names().collect();
+    config
+        .options(found.kind(), &names)
+        .iter()
+        .map(|(name, value)| OptionValue::text(name, value))
+        .collect()
+}
+
+impl Drivers {
+    pub(crate) fn new(components: Components, config: Config, paths: Paths) -> Result<Self> {
+        let registry = components.registry(&config)?;
+        Ok(Self {
+            components,
+            paths,
+            registry,
+            config: RwLock::new(config),
+            graphs: Mutex::default(),
+            volumes: Mutex::default(),
+            networks: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn components(&self) -> &Components {
+        &self.components
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts another config in force when every driver that it names is there and can be opened with
+    /// its options.
+    pub(crate) fn reload(&self, config: Config) -> Result<()> {
+        let before = self.config();
+        let same_plugins = config.plugins == before.plugins;
+        if !same_plugins {
+            return Err(Error::unsupported("sections [plugin.…] changed, which a running engine does not take")
+                .hint("run `longshore engine restart`; containers go on"));
+        }
+        for kind in ["graph", "volume", "exec", "network"] {
+            let Some(name) = config.kind(kind).and_then(|section| section.driver.clone()) else {
+                continue;
+            };
+            let found = self.find(kind, &name)?;
+            let options = values(&config, found);
+            if kind == "graph" && options != values(&before, found) {
+                let slot = GraphSlot::open(found, &self.paths, options)?;
+                lock(&self.graphs).insert(slot.name.clone(), Arc::new(slot));
+            } else if kind == "graph" {
+                self.graph(&name)?;
+            }
+        }
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+        Ok(())
+    }
+
+    fn find(&self, kind: &str, name: &str) -> Result<&Found> {
+        self.registry.find(kind, name).map_err(|error| {
+            let known: Vec<String> = self.registry.of_kind(kind).map(|found| found.name().to_owned()).collect();
+            let hint = if known.is_empty() {
+                format!("no {kind} driver was found in {}", self.components.folder().display())
+            } else {
+                format!("{kind} drivers here are {}", known.join(", "))
+            };
+            Error::from(error).hint(hint)
+        })
+    }
+
+    /// The driver of a kind that a request, else config, chooses: its own name.
+    pub(crate) fn chosen(&self, kind: &str, choice: &Choice) -> Result<String> {
+        let from_config = || self.config().kind(kind).and_then(|section| section.driver.clone());
+        let name = choice
+            .get(kind)
+            .map(str::to_owned)
+            .or_else(from_config)
+            .ok_or_else(|| Error::invalid(format!("no {kind} driver is configured")))?;
+        Ok(self.find(kind, &name)?.name().to_owned())
+    }
+
+    /// A graph driver, open.
+    pub(crate) fn graph(&self, name: &str) -> Result<Arc<GraphSlot>> {
+        let found = self.find("graph", name)?;
+        let mut open = lock(&self.graphs);
+        if let Some(slot) = open.get(found.name()) {
+            return Ok(Arc::clone(slot));
+        }
+        let slot = Arc::new(GraphSlot::open(found, &self.paths, values(&self.config(), found))?);
+        open.insert(slot.name.clone(), Arc::clone(&slot));
+        Ok(slot)
+    }
+
+    /// A volume driver, open; without a name the configured one.
+    pub(crate) fn volume(&self, name: Option<&str>) -> Result<Arc<VolumeSlot>> {
+        let name = match name {
+            Some(name) => name.to_owned(),
+            None => self.chosen("volume", &Choice::default())?,
+        };
+        let found = self.find("volume", &name)?;
+        let mut open = lock(&self.volumes);
+        if let Some(slot) = open.get(found.name()) {
+            return Ok(Arc::clone(slot));
+        }
+        let slot = Arc::new(VolumeSlot::open(found, &self.paths, values(&self.config(), found))?);
+        open.insert(slot.name.clone(), Arc::clone(&slot));
+        Ok(slot)
+    }
+
+    /// A network driver, open.
+    pub(crate) fn network(&self, name: &str) -> Result<Arc<NetworkSlot>> {
+        let found = self.find("network", name)?;
+        let mut open = lock(&self.networks);
+        if let Some(slot) = open.get(found.name()) {
+            return Ok(Arc::clone(slot));
+        }
+        let slot = Arc::new(NetworkSlot::open(found, values(&self.config(), found))?);
+        open.insert(slot.name.clone(), Arc::clone(&slot));
+        Ok(slot)
+    }
+
+    /// Whether containers of a network stay in the host's namespace.
+    pub(crate) fn network_shares_host(&self, name: &str) -> Result<bool> {
+        Ok(self.network(name)?.capabilities.shares_host)
+    }
+
+    /// The library of an exec driver, checked, for a shim to open.
+    pub(crate) fn exec_library(&self, name: &str) -> Result<ExecLibrary> {
+        let found = self.find("exec", name)?;
+        Ok(ExecLibrary {
+            file: found.open_library()?,
+            digest: found.digest().to_owned(),
+            options: values(&self.config(), found),
+        })
+    }
+}

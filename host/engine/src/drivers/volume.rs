@@ -1,0 +1,150 @@
+//! A volume driver over its root: its answers, performed.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use longshore_core::Context;
+use longshore_core::driver::{Area, OptionKind, OptionScope, OptionSpec, OptionValue};
+use longshore_core::steps::TreeStep;
+use longshore_core::types::{MountId, Note, VolumeName};
+use longshore_core::volume::{Access, Create, Mount, Mounted, Remove, VolumeDriver, VolumeRef};
+use longshore_loader::Found;
+use longshore_performer::plan::{self, PlanAccess, PlanScope};
+use longshore_performer::root::Root;
+use longshore_performer::tree::{self, Scope};
+
+use crate::error::{Error, Result};
+use crate::paths::{Paths, make_dir};
+
+/// An open volume driver.
+pub(crate) struct VolumeSlot {
+    pub(crate) name: String,
+    areas: Vec<Area>,
+    options: Vec<OptionSpec>,
+    grants: Vec<String>,
+    driver: Arc<dyn VolumeDriver>,
+    root: Root,
+    data_root: std::path::PathBuf,
+}
+
+impl std::fmt::Debug for VolumeSlot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VolumeSlot").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl VolumeSlot {
+    pub(super) fn open(found: &Found, paths: &Paths, options: Vec<OptionValue>) -> Result<Self> {
+        let description = found.description()?;
+        let folder = description.folder.clone().unwrap_or_else(|| description.name.clone());
+        let path = paths.driver(&folder);
+        make_dir(&path, 0o701)?;
+        let root = Root::open(&path)?;
+        let driver = found.open_volume(&root, &path, &options)?;
+        tree::empty_trash(&root)?;
+        Ok(Self {
+            name: description.name.clone(),
+            areas: description.areas.clone(),
+            options: description.options.clone(),
+            grants: found.grants().to_vec(),
+            driver,
+            root,
+            data_root: paths.data.clone(),
+        })
+    }
+
+    /// Refuses an option that the driver does not list.
+    pub(crate) fn check_options(&self, values: &[OptionValue]) -> Result<()> {
+        let known = || self.options.iter().filter(|spec| spec.scope == OptionScope::Object);
+        for value in values {
+            if !known().any(|spec| spec.name == value.name) {
+                let names: Vec<&str> = known().map(|spec| spec.name.as_str()).collect();
+                return Err(Error::invalid(format!(
+                    "volume driver {} has no option {:?}",
+                    self.name, value.name
+                ))
+                .hint(format!("its options are {}", names.join(", "))));
+            }
+        }
+        Ok(())
+    }
+
+    fn perform(&self, name: &VolumeName, steps: &[TreeStep]) -> Result<()> {
+        let scope = Scope {
+            root: &self.root,
+            areas: &self.areas,
+            object: name.as_str(),
+            ancestors: &[],
+            clone_source: None,
+        };
+        Ok(tree::perform_steps(steps, &scope)?)
+    }
+
+    /// Makes a volume, or completes a half-made one. Answers the driver's note.
+    pub(crate) fn create(&self, name: &VolumeName, options: Vec<OptionValue>) -> Result<Note> {
+        let created = self.driver.create(
+            &Context::background(),
+            Create {
+                name: name.clone(),
+                options,
+            },
+        )?;
+        self.perform(name, &created.steps)?;
+        Ok(created.note)
+    }
+
+    /// Removes a volume; one that is not there is removed.
+    pub(crate) fn remove(&self, volume: &VolumeRef, force: bool) -> Result<()> {
+        let removed = self.driver.remove(
+            &Context::background(),
+            Remove {
+                volume: volume.clone(),
+                force,
+            },
+        )?;
+        self.perform(&volume.name, &removed.steps)
+    }
+
+    /// Mounts a volume: the detached mount, and what the driver said of it.
+    pub(crate) fn mount(
+        &self,
+        volume: &VolumeRef,
+        id: &MountId,
+        read_only: bool,
+        others: usize,
+    ) -> Result<(OwnedFd, Mounted)> {
+        let mounted = self.driver.mount(
+            &Context::background(),
+            Mount {
+                volume: volume.clone(),
+                mount_id: id.clone(),
+                access: if read_only { Access::Read } else { Access::Write },
+                others: u32::try_from(others).unwrap_or(u32::MAX),
+            },
+        )?;
+        let host_paths: Vec<&str> = self
+            .options
+            .iter()
+            .filter(|spec| spec.kind == OptionKind::HostPath)
+            .filter_map(|spec| volume.options.iter().find(|option| option.name == spec.name))
+            .filter_map(OptionValue::as_text)
+            .collect();
+        let scope = PlanScope {
+            root: &self.root,
+            areas: &self.areas,
+            object: volume.name.as_str(),
+            ancestors: &[],
+            grants: &self.grants,
+            host_paths: &host_paths,
+            data_root: Some(&self.data_root),
+        };
+        let access = if read_only { PlanAccess::Read } else { PlanAccess::Write };
+        let checked = plan::check_plan(&mounted.plan, &scope, access)?;
+        Ok((plan::build(checked)?, mounted))
+    }
+
+    /// Flushes the file system of the driver's root.
+    pub(crate) fn sync(&self) -> Result<()> {
+        Ok(self.root.sync()?)
+    }
+}

@@ -1,0 +1,306 @@
+//! Volumes: names and options in the store, content with their drivers.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bollard_stubs::models;
+use longshore_core::driver::OptionValue;
+use longshore_core::types::{MountId, Note, VolumeName};
+use longshore_core::volume::VolumeRef;
+use serde::{Deserialize, Serialize};
+
+use crate::container::record::Mount;
+use crate::drivers::Drivers;
+use crate::error::{Error, Result};
+use crate::paths::{Paths, random};
+use crate::store::{Store, Tx, VolumeRow};
+use crate::time::now;
+
+/// What is kept of a volume.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Record {
+    driver: String,
+    options: BTreeMap<String, String>,
+    labels: HashMap<String, String>,
+    note: Vec<u8>,
+    created: String,
+    anonymous: bool,
+}
+
+impl Record {
+    fn volume_ref(&self, name: &str) -> Result<VolumeRef> {
+        Ok(VolumeRef {
+            name: VolumeName::parse(name)?,
+            note: Note::parse(self.note.clone())?,
+            options: self.option_values(),
+        })
+    }
+
+    fn option_values(&self) -> Vec<OptionValue> {
+        self.options
+            .iter()
+            .map(|(name, value)| OptionValue::text(name, value))
+            .collect()
+    }
+}
+
+/// All volumes of a data root.
+#[derive(Debug)]
+pub(crate) struct Volumes {
+    store: Arc<Store>,
+    drivers: Arc<Drivers>,
+    paths: Paths,
+    /// Which containers hold which volume mounted.
+    mounted: Mutex<HashMap<String, HashSet<String>>>,
+    /// The one mount of a volume that all consumers share, while anyone has it.
+    shared: Mutex<HashMap<String, OwnedFd>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Volumes {
+    pub(crate) fn new(store: Arc<Store>, drivers: Arc<Drivers>, paths: Paths) -> Self {
+        Self {
+            store,
+            drivers,
+            paths,
+            mounted: Mutex::default(),
+            shared: Mutex::default(),
+        }
+    }
+
+    fn record(&self, name: &str) -> Result<Record> {
+        let row = self.store.read(|tx| tx.volume(name))?.ok_or_else(|| {
+            Error::not_found(format!("get {}: no such volume", name.chars().take(100).collect::<String>()))
+        })?;
+        Ok(serde_json::from_str(&row.doc)?)
+    }
+
+    /// Makes a volume, or takes the one that was made with the same driver and options.
+    pub(crate) fn ensure(
+        &self,
+        name: &str,
+        driver: Option<&str>,
+        options: HashMap<String, String>,
+        labels: HashMap<String, String>,
+        anonymous: bool,
+    ) -> Result<()> {
+        let checked = VolumeName::parse(name)?;
+        if let Ok(there) = self.record(name) {
+            let same = (options.is_empty() || there.options.iter().eq(&options.iter().collect::<BTreeMap<_, _>>()))
+                && driver.is_none_or(|driver| driver == there.driver);
+            return if same {
+                Ok(())
+            } else {
+                Err(Error::already_exists(format!(
+                    "volume {name} exists already with driver {} and other options",
+                    there.driver
+                ))
+                .hint("remove it first, or choose another name"))
+            };
+        }
+        let slot = self.drivers.volume(driver)?;
+        let mut record = Record {
+            driver: slot.name.clone(),
+            options: options.into_iter().collect(),
+            labels,
+            note: Vec::new(),
+            created: now(),
+            anonymous,
+        };
+        slot.check_options(&record.option_values())?;
+        let operation = self
+            .store
+            .write(|tx| tx.begin_operation("volume", &slot.name, name, "{}"))?;
+        let made = slot.create(&checked, record.option_values()).and_then(|note| {
+            record.note = note.into_vec();
+            slot.sync()?;
+            let row = VolumeRow {
+                name: name.to_owned(),
+                doc: serde_json::to_string(&record)?,
+            };
+            self.store.write(|tx| {
+                tx.put_volume(&row)?;
+                tx.end_operation(operation)
+            })
+        });
+        if made.is_err() {
+            self.undo(&record, name, operation);
+        }
+        made
+    }
+
+    fn undo(&self, record: &Record, name: &str, operation: i64) {
+        let undone = self
+            .drivers
+            .volume(Some(&record.driver))
+            .and_then(|slot| slot.remove(&record.volume_ref(name)?, true))
+            .and_then(|()| self.store.write(|tx| tx.end_operation(operation)));
+        if let Err(error) = undone {
+            tracing::warn!(volume = name, %error, "a volume that failed could not be removed yet");
+        }
+    }
+
+    /// Makes a volume as the API asks for it; without a name it is anonymous.
+    pub(crate) fn create(&self, request: models::VolumeCreateRequest) -> Result<models::Volume> {
+        if request.cluster_volume_spec.is_some() {
+            return Err(Error::unsupported("ClusterVolumeSpec: cluster volumes are not available"));
+        }
+        let anonymous = request.name.as_deref().unwrap_or_default().is_empty();
+        let name = match request.name {
+            Some(name) if !name.is_empty() => name,
+            _ => hex::encode(random::<32>()?),
+        };
+        let driver = request.driver.filter(|driver| !driver.is_empty());
+        self.ensure(
+            &name,
+            driver.as_deref(),
+            request.driver_opts.unwrap_or_default(),
+            request.labels.unwrap_or_default(),
+            anonymous,
+        )?;
+        self.inspect(&name)
+    }
+
+    /// Removes a volume that nobody has mounted.
+    pub(crate) fn remove(&self, name: &str, force: bool) -> Result<()> {
+        let record = match self.record(name) {
+            Ok(record) => record,
+            Err(error) if force && error.kind == longshore_core::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if let Some(holders) = lock(&self.mounted).get(name).filter(|holders| !holders.is_empty()) {
+            let holders: Vec<&str> = holders.iter().map(String::as_str).collect();
+            return Err(Error::in_use(format!(
+                "remove {name}: volume is in use - [{}]",
+                holders.join(", ")
+            )));
+        }
+        let slot = self.drivers.volume(Some(&record.driver))?;
+        let operation = self.store.write(|tx| {
+            tx.remove_volume(name)?;
+            tx.begin_operation("volume", &slot.name, name, "{}")
+        })?;
+        slot.remove(&record.volume_ref(name)?, force)?;
+        self.store.write(|tx| tx.end_operation(operation))
+    }
+
+    pub(crate) fn inspect(&self, name: &str) -> Result<models::Volume> {
+        let record = self.record(name)?;
+        Ok(self.view(name, &record))
+    }
+
+    pub(crate) fn list(&self) -> Result<Vec<(models::Volume, bool)>> {
+        self.store
+            .read(Tx::volumes)?
+            .iter()
+            .map(|row| {
+                let record: Record = serde_json::from_str(&row.doc)?;
+                Ok((self.view(&row.name, &record), record.anonymous))
+            })
+            .collect()
+    }
+
+    fn view(&self, name: &str, record: &Record) -> models::Volume {
+        models::Volume {
+            name: name.to_owned(),
+            driver: record.driver.clone(),
+            mountpoint: self.mountpoint(name),
+            created_at: Some(record.created.clone()),
+            labels: record.labels.clone(),
+            scope: Some(models::VolumeScopeEnum::LOCAL),
+            options: record.options.clone().into_iter().collect(),
+            ..Default::default()
+        }
+    }
+
+    /// Docker's mount point: where a plain volume's content lies.
+    pub(crate) fn mountpoint(&self, name: &str) -> String {
+        self.paths.data.join("volumes").join(name).join("_data").to_string_lossy().into_owned()
+    }
+
+    pub(crate) fn driver_of(&self, name: &str) -> Option<String> {
+        self.record(name).ok().map(|record| record.driver)
+    }
+
+    /// Mounts a volume for a container, fills it from the image when it is empty, and answers the
+    /// detached mount.
+    pub(crate) fn mount(&self, name: &str, container: &str, mount: &Mount, root: BorrowedFd<'_>) -> Result<OwnedFd> {
+        let record = self.record(name)?;
+        let slot = self.drivers.volume(Some(&record.driver))?;
+        let shared = lock(&self.shared)
+            .get(name)
+            .map(|fd| longshore_performer::plan::clone_mount(std::os::fd::AsFd::as_fd(fd)))
+            .transpose()?;
+        let others = lock(&self.mounted).get(name).map_or(0, HashSet::len);
+        // The driver mounts for writing, so that the image's content can be taken in; what the
+        // container may do is put on its own clone.
+        let (fd, mounted) = match shared {
+            Some(fd) => (fd, None),
+            None => {
+                let id = MountId::parse(container)?;
+                let (fd, mounted) = slot.mount(&record.volume_ref(name)?, &id, mount.read_only, others)?;
+                (fd, Some(mounted))
+            }
+        };
+        if let Some(mounted) = &mounted {
+            if mounted.fill && mount.copy_up && !mount.read_only {
+                longshore_performer::fill::copy_up(root, mount.target.as_bytes(), std::os::fd::AsFd::as_fd(&fd))?;
+            }
+            if mounted.shared {
+                let kept = longshore_performer::plan::clone_mount(std::os::fd::AsFd::as_fd(&fd))?;
+                lock(&self.shared).insert(name.to_owned(), kept);
+            }
+        }
+        let fd = match &mount.subpath {
+            Some(path) => longshore_performer::plan::subpath(fd, path.as_bytes())?,
+            None => fd,
+        };
+        lock(&self.mounted)
+            .entry(name.to_owned())
+            .or_default()
+            .insert(container.to_owned());
+        Ok(fd)
+    }
+
+    /// Forgets a container's mount of a volume.
+    pub(crate) fn unmount(&self, name: &str, container: &str) {
+        let mut mounted = lock(&self.mounted);
+        if let Some(holders) = mounted.get_mut(name) {
+            holders.remove(container);
+            if holders.is_empty() {
+                mounted.remove(name);
+                lock(&self.shared).remove(name);
+            }
+        }
+    }
+
+    /// Notes that a container that was found running holds a volume.
+    pub(crate) fn hold(&self, name: &str, container: &str) {
+        lock(&self.mounted)
+            .entry(name.to_owned())
+            .or_default()
+            .insert(container.to_owned());
+    }
+
+    /// Undoes what an engine that died had begun.
+    pub(crate) fn recover(&self) -> Result<()> {
+        for operation in self.store.read(Tx::operations)? {
+            if operation.kind == "volume" {
+                let record = Record {
+                    driver: operation.driver.clone(),
+                    options: BTreeMap::new(),
+                    labels: HashMap::new(),
+                    note: Vec::new(),
+                    created: String::new(),
+                    anonymous: false,
+                };
+                self.undo(&record, &operation.object, operation.id);
+            }
+        }
+        Ok(())
+    }
+}
