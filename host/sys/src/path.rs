@@ -359,6 +359,16 @@ pub fn read_link(dir: impl AsFd, name: &[u8]) -> Result<Vec<u8>> {
         .map(CString::into_bytes)
 }
 
+/// The target of the link that an `O_PATH` descriptor names.
+///
+/// # Errors
+/// The kernel's; `ENOENT` for anything but a link.
+pub fn read_link_itself(link: impl AsFd) -> Result<Vec<u8>> {
+    fs::readlinkat(link, c"", Vec::new())
+        .named("readlinkat")
+        .map(CString::into_bytes)
+}
+
 /// Sets the owner of what a descriptor names, `O_PATH` too.
 ///
 /// # Errors
