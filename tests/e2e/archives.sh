@@ -21,15 +21,31 @@ our_layers=$(L inspect --type image --format '{{join .RootFS.Layers " "}}' base)
 equal "the archive holds the config under its own digest" "$ours" \
     "sha256:$(tar -xOf "$WORK/ours.tar" manifest.json | python3 -c 'import json,sys; print(json.load(sys.stdin)[0]["Config"].split("/")[-1].removesuffix(".json"))')"
 
+# The config digest and the diff IDs as skopeo copies an archive without converting it. (Into an OCI layout it
+# writes the config anew, in OCI's words: another digest.)
+skopeo_config() { python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))["config"]["digest"])' "$1/manifest.json"; }
+skopeo_diff_ids() {
+    local config
+    config=$(skopeo_config "$1")
+    python3 -c 'import json,sys; print(*json.load(open(sys.argv[1]))["rootfs"]["diff_ids"])' "$1/${config#sha256:}"
+}
+# The ID that an archive of skopeo names.
+archive_id() {
+    tar -xOf "$1" manifest.json | python3 -c 'import json,sys; print("sha256:" + json.load(sys.stdin)[0]["Config"].removesuffix(".json"))'
+}
+
 if command -v skopeo >/dev/null; then
-    check "skopeo reads what we saved" skopeo copy -q "docker-archive:$WORK/ours.tar" "oci:$WORK/skopeo:base"
-    equal "with the same config digest" "$ours" "$(config_of "$WORK/skopeo")"
-    equal "and the same diff IDs" "$our_layers" "$(diff_ids_of "$WORK/skopeo")"
+    check "skopeo reads what we saved" skopeo copy -q "docker-archive:$WORK/ours.tar" "dir:$WORK/copied"
+    equal "with the same config digest" "$ours" "$(skopeo_config "$WORK/copied")"
+    equal "and the same diff IDs" "$our_layers" "$(skopeo_diff_ids "$WORK/copied")"
     check "our image goes" L rmi base
-    check "skopeo writes a docker archive" skopeo copy -q "oci:$WORK/skopeo:base" "docker-archive:$WORK/skopeo.tar:again:v1"
+    check "skopeo writes a docker archive" skopeo copy -q "dir:$WORK/copied" "docker-archive:$WORK/skopeo.tar:again:v1"
     check "it loads" L load -i "$WORK/skopeo.tar"
     equal "under the same ID" "$ours" "$(L inspect --type image --format '{{.Id}}' again:v1)"
     check "it goes" L rmi again:v1
+    check "skopeo makes an OCI layout" skopeo copy -q "docker-archive:$WORK/ours.tar" "oci:$WORK/skopeo:base"
+    ours=$(config_of "$WORK/skopeo")
+    equal "of the same layers" "$our_layers" "$(diff_ids_of "$WORK/skopeo")"
     check "the OCI layout loads as a folder" L load -i "$WORK/skopeo"
     expect_has "under the same ID" "${ours#sha256:}" L images --no-trunc -q
     # shellcheck disable=SC2046  # one ID a word
@@ -64,6 +80,12 @@ if command -v umoci >/dev/null; then
     check "a command" umoci config --image "$layout:v1" --config.cmd "/bin/sh" --config.env "A=b"
     theirs=$(config_of "$layout")
     tar -C "$layout" -cf "$WORK/umoci.tar" .
+    if command -v skopeo >/dev/null; then
+        check "skopeo turns it into a docker archive" skopeo copy -q "oci:$layout:v1" "docker-archive:$WORK/converted.tar:converted:v1"
+        check "which loads" L load -i "$WORK/converted.tar"
+        equal "under the ID that it names" "$(archive_id "$WORK/converted.tar")" "$(L inspect --type image --format '{{.Id}}' converted:v1)"
+        check "and goes" L rmi converted:v1
+    fi
     for driver in overlay vfs; do
         use_driver "$driver"
         check "umoci's image loads on $driver" L load -i "$WORK/umoci.tar"
@@ -73,11 +95,12 @@ if command -v umoci >/dev/null; then
         expect_out "and what the last one wrote on $driver" "two" L run --rm --network none "$image" cat /old/file
         check "it is saved on $driver" L save -o "$WORK/round-$driver.tar" "$image"
         if command -v skopeo >/dev/null; then
-            check "skopeo reads it" skopeo copy -q "docker-archive:$WORK/round-$driver.tar" "oci:$WORK/round-$driver:v1"
-            equal "same config digest from $driver" "$theirs" "$(config_of "$WORK/round-$driver")"
-            equal "same diff IDs from $driver" "$(diff_ids_of "$layout")" "$(diff_ids_of "$WORK/round-$driver")"
-            check "umoci reads it" umoci unpack --image "$WORK/round-$driver:v1" "$WORK/bundle-$driver"
-            equal "umoci sees the removal" "file" "$(ls "$WORK/bundle-$driver/rootfs/old")"
+            check "skopeo reads it" skopeo copy -q "docker-archive:$WORK/round-$driver.tar" "dir:$WORK/copied-$driver"
+            equal "same config digest from $driver" "$theirs" "$(skopeo_config "$WORK/copied-$driver")"
+            equal "same diff IDs from $driver" "$(diff_ids_of "$layout")" "$(skopeo_diff_ids "$WORK/copied-$driver")"
+            check "umoci reads it" sh -c "skopeo copy -q 'docker-archive:$WORK/round-$driver.tar' 'oci:$WORK/round-$driver:v1' &&
+                umoci unpack --image '$WORK/round-$driver:v1' '$WORK/bundle-$driver'"
+            equal "umoci sees the removal" "file" "$(ls "$WORK/bundle-$driver/rootfs/old" 2>&1)"
         fi
         check "it goes from $driver" L rmi -f "$image"
     done

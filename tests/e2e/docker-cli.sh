@@ -30,7 +30,7 @@ expect_code "the exit code is the command's" 7 docker run --rm --network none de
 expect_code "127 from docker run" 127 docker run --rm --network none demo no-such-command
 capture docker run --rm -q --network none no-such-image true
 if [[ $CODE == 125 && $ERR == *"longshore load"* ]]; then ok "a missing image: 125 and the remedy"; else not_ok "a missing image: 125 and the remedy" "$(details)"; fi
-capture python3 "$E2E/terminal.py" 33x99 $'expect #\nsend stty size\nexpect 33 99\nsend exit 5' docker run --rm -it --network none demo sh
+capture python3 "$E2E/terminal.py" 33x99 $'expect #\nsend until stty size | grep -q "33 99"; do sleep 0.1; done; exit 5' docker run --rm -it --network none demo sh
 equal "docker run -it" 5 "$CODE"
 
 # A long-lived one. It ends on SIGTERM by itself, so that stop is told from kill.
@@ -41,7 +41,7 @@ expect_out "docker logs" "up" docker logs web
 expect_has "docker ps" "web" docker ps
 expect_out "docker exec" "inside" docker exec web echo inside
 expect_code "docker exec gives the code" 4 docker exec web sh -c 'exit 4'
-capture python3 "$E2E/terminal.py" 20x70 $'expect #\nsend stty size\nexpect 20 70\nsend exit 6' docker exec -it web sh
+capture python3 "$E2E/terminal.py" 20x70 $'expect #\nsend until stty size | grep -q "20 70"; do sleep 0.1; done; exit 6' docker exec -it web sh
 equal "docker exec -it" 6 "$CODE"
 clean_mounts "the host's mount table is clean while it runs"
 expect_out "docker inspect" "true" docker inspect -f '{{.State.Running}}' web
