@@ -19,6 +19,11 @@ use crate::xattrs;
 pub(crate) fn folder(from: BorrowedFd<'_>, parent: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
     path::make_directory(parent, name, 0o700).during(format_args!("make folder {}", shown(name)))?;
     let top = open_below(parent, name).during(format_args!("open folder {}", shown(name)))?;
+    into(from, top)
+}
+
+/// Copies what is in the folder `from`, and its owner, mode and times, into the empty folder `top`.
+pub(crate) fn into(from: BorrowedFd<'_>, top: OwnedFd) -> Result<()> {
     let mut copy = Copy {
         target: Descent::new(top.as_fd())?,
         top,
