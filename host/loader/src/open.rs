@@ -1,0 +1,494 @@
+//! A driver that is loaded, and the instances that are opened of it.
+
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use longshore_core::context::Context;
+use longshore_core::driver::{Capabilities, Describe, Description, Facts, Open, Opened, OptionValue, Probe, Probed};
+use longshore_core::error::{Error, ErrorKind, Result};
+use longshore_core::exec::ExecDriver;
+use longshore_core::graph::GraphDriver;
+use longshore_core::network::NetworkDriver;
+use longshore_core::types::Bytes;
+use longshore_core::volume::VolumeDriver;
+use longshore_core::wire::{Call, Channel, DESCRIBE, HandleKind, Message, OPEN, PROBE, client_call};
+use longshore_core::{exec, graph, network, volume};
+
+use crate::file::{self, Checked};
+use crate::library::{self, Library};
+use crate::manifest::Manifest;
+use crate::middleware::{CallMetrics, Guarded};
+use crate::policy::{self, Origin};
+use crate::refusal::{Fault, Problem, Refused};
+
+/// A driver that can be opened.
+pub struct Loaded {
+    description: Description,
+    manifest: Option<Manifest>,
+    path: Option<PathBuf>,
+    digest: Option<String>,
+    guarded: Arc<Guarded>,
+}
+
+/// The newest interface version that this host speaks of a kind.
+pub(crate) fn host_interface(kind: &str) -> Option<u16> {
+    Some(match kind {
+        "graph" => graph::VERSION,
+        "volume" => volume::VERSION,
+        "network" => network::VERSION,
+        "exec" => exec::VERSION,
+        _ => return None,
+    })
+}
+
+impl Loaded {
+    /// Checks a file, asks the policy, loads it and compares what it says of itself with its
+    /// manifest.
+    ///
+    /// # Errors
+    /// The first check that failed.
+    pub fn from_path(path: &Path, origin: &Origin) -> Result<Self, Refused> {
+        Self::from_checked(file::check(path)?, origin)
+    }
+
+    /// As [`Self::from_path`], of a file that was checked before.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn from_checked(checked: Checked, origin: &Origin) -> Result<Self, Refused> {
+        let manifest = checked.manifest();
+        let at = |fault: Fault| fault.at(checked.path());
+        policy::check(manifest, origin).map_err(at)?;
+        check_interface(manifest).map_err(at)?;
+        let library = library::load(&checked.file, checked.identity, &manifest.label()).map_err(at)?;
+        let description = describe(&library).map_err(at)?;
+        agree(&description, manifest).map_err(at)?;
+        Ok(Self {
+            guarded: Arc::new(guard(Arc::new(library), &description)),
+            description,
+            manifest: Some(manifest.clone()),
+            path: Some(checked.path().to_owned()),
+            digest: Some(checked.digest()),
+        })
+    }
+
+    /// A driver behind any other channel, such as one that is linked in.
+    ///
+    /// # Errors
+    /// What `describe` answers.
+    pub fn over(channel: Arc<dyn Channel>) -> Result<Self> {
+        let description: Description = client_call(&channel, 0, &DESCRIBE, &Context::background(), &Describe {})?;
+        Ok(Self {
+            guarded: Arc::new(guard(channel, &description)),
+            description,
+            manifest: None,
+            path: None,
+            digest: None,
+        })
+    }
+
+    /// What the driver says of itself.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// Asks the driver once more what it is, which must be the same at every call.
+    ///
+    /// # Errors
+    /// Of the call.
+    pub fn describe(&self) -> Result<Description> {
+        client_call(&self.guarded, 0, &DESCRIBE, &Context::background(), &Describe {})
+    }
+
+    /// What its file says; none for a driver that is linked in.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.manifest.as_ref()
+    }
+
+    /// Its file; none for a driver that is linked in.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// The file's SHA-256 in hex.
+    pub fn digest(&self) -> Option<&str> {
+        self.digest.as_deref()
+    }
+
+    /// `dylib`, or `static` for a driver that is linked in.
+    pub fn transport(&self) -> &'static str {
+        if self.path.is_some() { "dylib" } else { "static" }
+    }
+
+    /// What was measured of its calls.
+    pub fn metrics(&self) -> Vec<CallMetrics> {
+        self.guarded.metrics()
+    }
+
+    /// Why it gets no more calls; `None` while it does.
+    pub fn quarantined(&self) -> Option<String> {
+        self.guarded.quarantined()
+    }
+
+    /// Cancels the call of that number ([`Context::call`]), if it is under way.
+    pub fn cancel(&self, call: u64) {
+        self.guarded.cancel_call(call);
+    }
+
+    /// Asks whether the driver can work here.
+    ///
+    /// # Errors
+    /// Of the call; "cannot work here" is an answer.
+    pub fn probe(
+        &self,
+        root: Option<OwnedFd>,
+        root_path: &Path,
+        options: Vec<OptionValue>,
+        facts: Facts,
+    ) -> Result<Probed> {
+        let cx = Context::background();
+        let root = root
+            .filter(|_| self.acts())
+            .map(|fd| cx.give(HandleKind::Directory, fd))
+            .transpose()?;
+        let request = Probe {
+            root,
+            root_path: path_bytes(root_path)?,
+            options,
+            facts,
+        };
+        client_call(&self.guarded, 0, &PROBE, &cx, &request)
+    }
+
+    /// Opens it as a graph driver. The root goes along only when the driver acts by itself.
+    ///
+    /// # Errors
+    /// The driver's; `Broken` when it is of another kind.
+    pub fn open_graph(
+        &self,
+        root: OwnedFd,
+        root_path: &Path,
+        options: Vec<OptionValue>,
+    ) -> Result<Arc<dyn GraphDriver>> {
+        let (instance, opened) = self.open(graph::KIND, root, root_path, options)?;
+        Ok(Arc::new(graph::Client::new(instance, &opened)))
+    }
+
+    /// As [`Self::open_graph`], for a volume driver.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_volume(
+        &self,
+        root: OwnedFd,
+        root_path: &Path,
+        options: Vec<OptionValue>,
+    ) -> Result<Arc<dyn VolumeDriver>> {
+        let (instance, opened) = self.open(volume::KIND, root, root_path, options)?;
+        Ok(Arc::new(volume::Client::new(instance, &opened)))
+    }
+
+    /// As [`Self::open_graph`], for a network driver.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_network(
+        &self,
+        root: OwnedFd,
+        root_path: &Path,
+        options: Vec<OptionValue>,
+    ) -> Result<Arc<dyn NetworkDriver>> {
+        let (instance, opened) = self.open(network::KIND, root, root_path, options)?;
+        Ok(Arc::new(network::Client::new(instance, &opened)))
+    }
+
+    /// As [`Self::open_graph`], for an exec driver. Not for running containers: a driver that forks
+    /// must not do so beside this host's threads, see [`open_exec_by_fd`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_exec(&self, root: OwnedFd, root_path: &Path, options: Vec<OptionValue>) -> Result<Arc<dyn ExecDriver>> {
+        let (instance, opened) = self.open(exec::KIND, root, root_path, options)?;
+        Ok(Arc::new(exec::Client::new(instance, &opened)))
+    }
+
+    fn open(
+        &self,
+        kind: &str,
+        root: OwnedFd,
+        root_path: &Path,
+        options: Vec<OptionValue>,
+    ) -> Result<(Arc<Instance>, Opened)> {
+        if self.description.kind != kind {
+            return Err(Error::broken(format!(
+                "{} is a {} driver, not a {kind} driver",
+                self.description.name, self.description.kind
+            )));
+        }
+        let instance = Instance {
+            guarded: Arc::clone(&self.guarded),
+            opening: Opening {
+                root: self.acts().then_some(root),
+                root_path: path_bytes(root_path)?,
+                options,
+                host_interface: host_interface(kind).unwrap_or(0),
+            },
+            live: Mutex::default(),
+        };
+        let opened = instance.opening.open(&instance.guarded)?;
+        *lock(&instance.live) = Some(Arc::new(Live::new(&instance.guarded, opened.instance)));
+        Ok((Arc::new(instance), opened))
+    }
+
+    /// Whether the driver changes the machine by itself, for which it needs its root.
+    fn acts(&self) -> bool {
+        match &self.description.capabilities {
+            Capabilities::Graph(graph) => graph.acts,
+            Capabilities::Volume(volume) => volume.acts,
+            Capabilities::Network(network) => network.acts,
+            Capabilities::Exec(_) => true,
+        }
+    }
+}
+
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loaded")
+            .field("kind", &self.description.kind)
+            .field("name", &self.description.name)
+            .field("version", &self.description.version)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Opens an exec driver from its file's descriptor on the calling thread alone: no thread is made,
+/// no deadline kept. For the shim's helper, which is a process of one thread for one call, and to
+/// which the engine passes a file that it has checked.
+///
+/// # Errors
+/// `Unavailable` when the file cannot be loaded; the driver's own.
+pub fn open_exec_by_fd(
+    library: &OwnedFd,
+    root: OwnedFd,
+    root_path: &Path,
+    options: Vec<OptionValue>,
+) -> Result<exec::Client<impl Channel + use<>>> {
+    let library = library::load_unchecked(library, "exec")
+        .map_err(|fault| Error::unavailable(format!("the exec driver: {}; {}", fault.what, fault.remedy)))?;
+    let opening = Opening {
+        root: Some(root),
+        root_path: path_bytes(root_path)?,
+        options,
+        host_interface: exec::VERSION,
+    };
+    let opened = opening.open(&library)?;
+    Ok(exec::Client::new(library, &opened))
+}
+
+fn path_bytes(path: &Path) -> Result<Bytes> {
+    Bytes::parse(path.as_os_str().as_bytes())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn guard(channel: Arc<dyn Channel>, description: &Description) -> Guarded {
+    Guarded::new(
+        channel,
+        &description.kind,
+        &description.name,
+        &description.version,
+        description.concurrency,
+    )
+}
+
+fn describe(library: &&'static Library) -> Result<Description, Fault> {
+    client_call(library, 0, &DESCRIBE, &Context::background(), &Describe {}).map_err(|error| {
+        Fault::new(
+            Problem::Description,
+            format_args!("it cannot describe itself ({error})"),
+            "report it to the driver's author",
+        )
+    })
+}
+
+fn check_interface(manifest: &Manifest) -> Result<(), Fault> {
+    let kind = manifest.kind();
+    let Some(host) = host_interface(kind) else {
+        return Err(Fault::new(
+            Problem::Kind,
+            format_args!("it is a driver of kind {kind:?}, which this host does not know"),
+            "the kinds are graph, volume, network and exec",
+        ));
+    };
+    match manifest.kinds.first() {
+        Some(range) if range.from > host => Err(Fault::new(
+            Problem::Interface,
+            format_args!(
+                "it speaks {kind} {} to {}, this host speaks {kind} 0 to {host}",
+                range.from, range.to
+            ),
+            "use a newer host, or an older build of the driver",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// What a driver says of itself must be what its file says: the policy judged by the file.
+fn agree(description: &Description, manifest: &Manifest) -> Result<(), Fault> {
+    let (from, to) = manifest.kinds.first().map_or((0, 0), |range| (range.from, range.to));
+    let pairs = [
+        ("name", &description.name, &manifest.name),
+        ("version", &description.version, &manifest.version),
+        ("kind", &description.kind, &manifest.kind().to_owned()),
+        (
+            "interface",
+            &format!("{} to {}", description.interface.from, description.interface.to),
+            &format!("{from} to {to}"),
+        ),
+    ];
+    for (what, says, stands) in pairs {
+        if says != stands {
+            return Err(Fault::new(
+                Problem::Description,
+                format_args!("it describes itself with {what} {says:?}, its manifest says {stands:?}"),
+                "let describe() and export! say the same, and build it again",
+            ));
+        }
+    }
+    let matches_kind = match &description.capabilities {
+        Capabilities::Graph(_) => description.kind == graph::KIND,
+        Capabilities::Volume(_) => description.kind == volume::KIND,
+        Capabilities::Network(_) => description.kind == network::KIND,
+        Capabilities::Exec(_) => description.kind == exec::KIND,
+    };
+    if !matches_kind || description.concurrency == 0 || description.areas.len() > 16 {
+        return Err(Fault::new(
+            Problem::Description,
+            "it describes capabilities of another kind, no concurrency, or more than 16 areas",
+            "report it to the driver's author",
+        ));
+    }
+    Ok(())
+}
+
+/// All that it takes to open an instance, and to open it again.
+struct Opening {
+    root: Option<OwnedFd>,
+    root_path: Bytes,
+    options: Vec<OptionValue>,
+    host_interface: u16,
+}
+
+impl Opening {
+    fn open(&self, channel: &impl Channel) -> Result<Opened> {
+        let cx = Context::background();
+        let root = match &self.root {
+            Some(root) => {
+                let copy = root
+                    .try_clone()
+                    .map_err(|error| Error::io("pass the driver's root", &error))?;
+                Some(cx.give(HandleKind::Directory, copy)?)
+            }
+            None => None,
+        };
+        let request = Open {
+            root,
+            root_path: self.root_path.clone(),
+            options: self.options.clone(),
+            host_interface: self.host_interface,
+        };
+        let opened: Opened = client_call(channel, 0, &OPEN, &cx, &request)?;
+        if opened.instance == 0 || opened.interface > self.host_interface {
+            return Err(Error::broken(
+                "the driver answered open with an instance that cannot be",
+            ));
+        }
+        Ok(opened)
+    }
+}
+
+/// A channel to one instance. After the driver broke in it, what comes next gets a fresh one:
+/// nobody knows what a panic left half done.
+struct Instance {
+    guarded: Arc<Guarded>,
+    opening: Opening,
+    live: Mutex<Option<Arc<Live>>>,
+}
+
+/// An open instance, closed when its last call has returned and nobody will make another.
+struct Live {
+    guarded: Arc<Guarded>,
+    number: u64,
+    /// A call was abandoned in it: it may still run, so closing it is no longer safe.
+    stuck: AtomicBool,
+}
+
+impl Live {
+    fn new(guarded: &Arc<Guarded>, number: u64) -> Self {
+        Self {
+            guarded: Arc::clone(guarded),
+            number,
+            stuck: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        if !self.stuck.load(Ordering::Relaxed) {
+            self.guarded.close(self.number);
+        }
+    }
+}
+
+impl Instance {
+    fn live(&self) -> Result<Arc<Live>> {
+        let mut live = lock(&self.live);
+        if let Some(live) = &*live {
+            return Ok(Arc::clone(live));
+        }
+        let opened = self.opening.open(&self.guarded)?;
+        Ok(Arc::clone(
+            live.insert(Arc::new(Live::new(&self.guarded, opened.instance))),
+        ))
+    }
+
+    fn retire(&self, broken: &Arc<Live>) {
+        let mut live = lock(&self.live);
+        if live.as_ref().is_some_and(|live| Arc::ptr_eq(live, broken)) {
+            *live = None;
+        }
+    }
+}
+
+impl Channel for Instance {
+    fn call(&self, call: Call<'_>, request: Message) -> Result<Message> {
+        let live = self.live()?;
+        let here = Call {
+            instance: live.number,
+            ..call
+        };
+        let outcome = self.guarded.call(here, request);
+        match outcome.as_ref().map_err(|error| error.kind) {
+            Err(ErrorKind::Broken) => self.retire(&live),
+            Err(ErrorKind::Deadline) => live.stuck.store(true, Ordering::Relaxed),
+            _ => {}
+        }
+        outcome
+    }
+
+    fn cancel(&self, instance: u64, call: u64) {
+        self.guarded.cancel(instance, call);
+    }
+
+    fn close(&self, _instance: u64) {
+        *lock(&self.live) = None;
+    }
+}
