@@ -218,8 +218,9 @@ impl Guarded {
     }
 }
 
-impl Channel for Guarded {
-    fn call(&self, call: Call<'_>, request: Message) -> Result<Message> {
+impl Guarded {
+    /// Makes a call that is let through whenever `purpose` would be.
+    fn call_for(&self, purpose: &Method, call: Call<'_>, request: Message) -> Result<Message> {
         let span = tracing::debug_span!(
             "driver",
             call = %format_args!("{}.{}", self.kind, call.method.name),
@@ -228,7 +229,7 @@ impl Channel for Guarded {
             id = call.id,
         );
         let _entered = span.enter();
-        self.admit(call.method)?;
+        self.admit(purpose)?;
         let begin = Instant::now();
         let outcome = self.run(call, request);
         self.measure(call.method, begin.elapsed(), outcome.is_err());
@@ -239,6 +240,12 @@ impl Channel for Guarded {
             }
         }
         outcome
+    }
+}
+
+impl Channel for Guarded {
+    fn call(&self, call: Call<'_>, request: Message) -> Result<Message> {
+        self.call_for(call.method, call, request)
     }
 
     fn cancel(&self, _instance: u64, call: u64) {
@@ -258,6 +265,27 @@ impl fmt::Debug for Guarded {
             .field("version", &self.version)
             .field("quarantined", &self.quarantined())
             .finish_non_exhaustive()
+    }
+}
+
+/// The same driver for what a call needs beside itself: it opens an instance again while the driver
+/// is quarantined, when that is for cleaning up.
+pub(crate) struct OnBehalf<'a> {
+    pub(crate) guarded: &'a Guarded,
+    pub(crate) purpose: &'a Method,
+}
+
+impl Channel for OnBehalf<'_> {
+    fn call(&self, call: Call<'_>, request: Message) -> Result<Message> {
+        self.guarded.call_for(self.purpose, call, request)
+    }
+
+    fn cancel(&self, instance: u64, call: u64) {
+        self.guarded.cancel(instance, call);
+    }
+
+    fn close(&self, instance: u64) {
+        self.guarded.close(instance);
     }
 }
 

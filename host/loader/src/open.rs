@@ -15,13 +15,13 @@ use longshore_core::graph::GraphDriver;
 use longshore_core::network::NetworkDriver;
 use longshore_core::types::Bytes;
 use longshore_core::volume::VolumeDriver;
-use longshore_core::wire::{Call, Channel, DESCRIBE, HandleKind, Message, OPEN, PROBE, client_call};
+use longshore_core::wire::{Call, Channel, DESCRIBE, HandleKind, Message, Method, OPEN, PROBE, client_call};
 use longshore_core::{exec, graph, network, volume};
 
 use crate::file::{self, Checked};
 use crate::library::{self, Library};
 use crate::manifest::Manifest;
-use crate::middleware::{CallMetrics, Guarded};
+use crate::middleware::{CallMetrics, Guarded, OnBehalf};
 use crate::policy::{self, Origin};
 use crate::refusal::{Fault, Problem, Refused};
 
@@ -449,12 +449,15 @@ impl Drop for Live {
 }
 
 impl Instance {
-    fn live(&self) -> Result<Arc<Live>> {
+    fn live(&self, purpose: &Method) -> Result<Arc<Live>> {
         let mut live = lock(&self.live);
         if let Some(live) = &*live {
             return Ok(Arc::clone(live));
         }
-        let opened = self.opening.open(&self.guarded)?;
+        let opened = self.opening.open(&OnBehalf {
+            guarded: &self.guarded,
+            purpose,
+        })?;
         Ok(Arc::clone(
             live.insert(Arc::new(Live::new(&self.guarded, opened.instance))),
         ))
@@ -470,7 +473,7 @@ impl Instance {
 
 impl Channel for Instance {
     fn call(&self, call: Call<'_>, request: Message) -> Result<Message> {
-        let live = self.live()?;
+        let live = self.live(call.method)?;
         let here = Call {
             instance: live.number,
             ..call

@@ -13,12 +13,14 @@ use abi_stable::library::{CheckTypeLayout, LibHeader, RootModule, RootModuleResu
 use abi_stable::prefix_type::PrefixTypeTrait;
 use abi_stable::sabi_types::VersionStrings;
 
+/// The root module.
 #[repr(C)]
-#[derive(StableAbi)]
+#[derive(StableAbi, Debug)]
 #[sabi(kind(Prefix(prefix_ref = Module_Ref, prefix_fields = Module_Prefix)))]
-struct Module {
+pub struct Module {
+    /// Another signature than the real one.
     #[sabi(last_prefix_field)]
-    start: extern "C" fn(),
+    pub start: extern "C" fn(),
 }
 
 impl RootModule for Module_Ref {
@@ -30,6 +32,7 @@ impl RootModule for Module_Ref {
 
 extern "C" fn start() {}
 
+/// What `abi_stable` looks for.
 #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
 pub static ROOT_MODULE: LibHeader =
     // SAFETY: `construct` answers a `Module_Ref`, erased by `abi_stable` itself.

@@ -66,6 +66,8 @@ fn three_panics_in_a_minute_quarantine_all_but_cleaning_up() {
     let error = rogue.loaded.describe().unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unavailable);
     assert!(error.message.contains("quarantined"), "{error}");
+    // Even though its instance is opened afresh for it.
+    rogue.driver.remove(&Context::background(), remove("calm")).unwrap();
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod common;
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use common::{Folder, layer, load, root};
@@ -126,10 +127,9 @@ fn the_same_file_loaded_again_is_the_same_library() {
     let (a, b) = (load(&path).unwrap(), load(&path).unwrap());
     assert!(answering_version(&a, &folder).starts_with("1.0.0"));
     assert!(answering_version(&b, &folder).starts_with("1.0.0"));
-    // In place, which is what a careless installer does.
-    let mut changed = fs::read(&path).unwrap();
-    changed.push(0);
-    fs::write(&path, changed).unwrap();
+    // In place, as a careless installer does; at the end, where nothing of it is mapped.
+    let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+    file.write_all(&[0]).unwrap();
     let refused = load(&path).expect_err("it was overwritten");
     assert!(refused.to_string().contains("overwritten in place"), "{refused}");
 }
