@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::sandbox::Sandbox;
 
 /// Opens an exec driver from its library.
-pub(crate) type OpenDriver = fn(library: BorrowedFd<'_>, sandbox: &Sandbox) -> Result<Box<dyn ExecDriver>>;
+pub(crate) type OpenDriver = fn(library: &OwnedFd, sandbox: &Sandbox) -> Result<Box<dyn ExecDriver>>;
 
 /// How long a call may take before its helper is killed.
 const LIMIT: Class = Class::Normal;
@@ -171,7 +171,7 @@ fn serve(socket: &OwnedFd, sandbox: &Sandbox, open: OpenDriver, oom_score: Optio
         // Raising the score back needs no privilege.
         let _ = std::fs::write("/proc/self/oom_score_adj", score);
     }
-    let driver = open(sandbox.library.as_fd(), sandbox);
+    let driver = open(&sandbox.library, sandbox);
     let mut buffer = vec![0; MAX_MESSAGE];
     loop {
         let received = socket::receive(socket, &mut buffer).map_err(failed)?;

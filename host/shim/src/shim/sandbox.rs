@@ -51,6 +51,8 @@ impl Sandbox {
             driver: boot.driver.clone(),
             mounts: Vec::new(),
         };
+        make_directory(&sandbox.run_dir, places::DRIVER)
+            .map_err(|error| Error::io("make the exec driver's folder", &error.into()))?;
         for (place, detached) in boot.mounts.iter().zip(rest) {
             sandbox.attach(place, &detached)?;
         }
@@ -97,7 +99,7 @@ impl Sandbox {
             place.as_bytes(),
             OFlags::PATH | OFlags::NOFOLLOW,
             0,
-            Resolve::Beneath,
+            Resolve::BeneathMounts,
         )
     }
 
@@ -140,7 +142,10 @@ impl Sandbox {
                     .or_else(|_| path::remove_file(&folder, name.as_bytes()));
             }
         }
-        let _ = path::remove_directory(&self.run_dir, places::VOLUMES.as_bytes());
+        // The driver's own only when it left nothing in it.
+        for name in [places::VOLUMES, places::DRIVER] {
+            let _ = path::remove_directory(&self.run_dir, name.as_bytes());
+        }
         for name in [places::SOCKET, places::IDENTITY, places::STATE] {
             let _ = path::remove_file(&self.run_dir, name.as_bytes());
         }
