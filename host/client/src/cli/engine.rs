@@ -1,0 +1,72 @@
+//! The engine, its drivers and their files; what Docker has no word for.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::Output;
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ShowArgs {
+    /// Print with a template: '{{.Server.Version}}', '{{json .}}', or json
+    #[arg(short, long, value_name = "TEMPLATE")]
+    pub(crate) format: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DriverCommand {
+    /// List drivers
+    #[command(alias = "list")]
+    Ls(Output),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginCommand {
+    /// List the driver files that the engine found
+    #[command(alias = "list")]
+    Ls(Output),
+    /// Show what a driver file says of itself, without loading it
+    Inspect(FileArgs),
+    /// Load a driver file in a process of its own and check it
+    Verify(FileArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct FileArgs {
+    /// Driver file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EngineCommand {
+    /// Start an engine that stays until it is stopped
+    Start,
+    /// Stop the engine; containers go on
+    Stop,
+    /// Stop the engine and start it again; containers go on
+    Restart,
+    /// Take changed config files now
+    Reload,
+    /// Show the engine that runs; starts none
+    Status(Output),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CompletionArgs {
+    /// Shell
+    pub(crate) shell: Shell,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
