@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use longshore_sys::process;
+
 /// How long the dead may take to leave their cgroup.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -40,7 +42,13 @@ pub(crate) fn kill_and_remove(path: &str) {
             let _ = fs::write(place.join("cgroup.kill"), "1");
             for pid in processes(place) {
                 left = true;
-                longshore_sys::process::kill_pid(pid);
+                // A number that was given to another process meanwhile is not in this cgroup, and the
+                // descriptor is opened before the cgroup is read again.
+                if let Ok(pidfd) = process::open(pid)
+                    && processes(place).contains(&pid)
+                {
+                    let _ = process::signal(&pidfd, 9);
+                }
             }
         }
         if !left {

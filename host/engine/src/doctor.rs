@@ -101,8 +101,12 @@ fn cgroups() -> Finding {
 }
 
 fn space(inner: &Inner) -> Finding {
-    match longshore_sys::path::free_space(&inner.paths.data) {
-        Ok((free, total)) => {
+    let looked = std::fs::File::open(&inner.paths.data)
+        .map_err(|e| e.to_string())
+        .and_then(|folder| longshore_sys::path::file_system(&folder).map_err(|e| e.to_string()));
+    match looked {
+        Ok(fs) => {
+            let (free, total) = (fs.available * fs.block_size, fs.blocks * fs.block_size);
             let percent = if total == 0 { 100 } else { free.saturating_mul(100) / total };
             let what = format!("{} GiB free in {}", free >> 30, inner.paths.data.display());
             if percent < 5 {

@@ -64,5 +64,5 @@ pub(crate) fn naive(defence: &str) -> bool {
 
 /// An error of the archive's reader or writer, as the engine's.
 pub(crate) fn archive_error(attempted: &str, error: &longshore_archive::Error) -> Error {
-    Error::from(longshore_core::Error::from(error)).context(attempted)
+    Error::new(error.kind(), format!("{attempted}: {error}"))
 }

@@ -181,10 +181,10 @@ impl Lock {
             .mode(0o600)
             .open(&path)
             .map_err(|e| Error::io(format!("open {}", path.display()), &e))?;
-        if cfg!(feature = "naive") && std::env::var_os("LONGSHORE_NAIVE").is_some_and(|v| v == "data-root-lock") {
+        if crate::naive("data-root-lock") {
             return Ok(Self { _file: file.into() });
         }
-        if !longshore_sys::lock::try_write_lock(file.as_fd()).map_err(|e| Error::io("lock the data root", &e))? {
+        if !longshore_sys::lock::try_write(file.as_fd()).map_err(|e| Error::io("lock the data root", &e.into()))? {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
             return Err(Error::in_use(format!(

@@ -29,19 +29,16 @@ pub fn parse(text: &str) -> Result<Config> {
     let mut config = Config::default();
     for (key, value) in document.get_ref() {
         let name = key.get_ref().as_ref();
-        let table = |value: &Spanned<DeValue<'_>>| {
-            value
-                .get_ref()
-                .as_table()
-                .cloned()
-                .ok_or_else(|| source.error(value.span().start, &format!("`{name}` must be a table, as in [{name}]")))
-        };
+        let table = value
+            .get_ref()
+            .as_table()
+            .ok_or_else(|| source.error(value.span().start, &format!("`{name}` must be a table, as in [{name}]")));
         match name {
-            "graph" => config.graph = source.kind(name, "driver", &table(value)?)?,
-            "volume" => config.volume = source.kind(name, "driver", &table(value)?)?,
-            "exec" => config.exec = source.kind(name, "driver", &table(value)?)?,
-            "network" => config.network = source.kind(name, "default", &table(value)?)?,
-            "plugin" => config.plugins = source.plugins(&table(value)?)?,
+            "graph" => config.graph = source.kind(name, "driver", table?)?,
+            "volume" => config.volume = source.kind(name, "driver", table?)?,
+            "exec" => config.exec = source.kind(name, "driver", table?)?,
+            "network" => config.network = source.kind(name, "default", table?)?,
+            "plugin" => config.plugins = source.plugins(table?)?,
             _ => return Err(source.unknown(key, "section", SECTIONS.as_slice())),
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bollard_stubs::models;
 use longshore_core::types::ContainerId;
 
-use super::record::{Mount, MountSource, Record};
+use super::record::{MountSource, Record};
 use super::{Container, Containers, files, mounts};
 use crate::drivers::Choice;
 use crate::error::{Error, Result};
@@ -102,6 +102,7 @@ impl Containers {
                     self.drivers.network_shares_host(&record.network)?,
                 )
             });
+        container.note_made();
         *super::lock(&container.record) = record;
         if let Err(error) = made {
             self.remove_begun(&container, true)?;

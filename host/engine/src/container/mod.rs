@@ -55,6 +55,8 @@ pub(crate) struct Container {
     live: Mutex<Option<Arc<Live>>>,
     busy: Mutex<bool>,
     changed: Condvar,
+    /// Whether its layer is known to be there whole.
+    made: std::sync::atomic::AtomicBool,
     /// Changes whenever something about its life has.
     lives: tokio::sync::watch::Sender<u64>,
     /// How many lives have ended.
@@ -87,6 +89,7 @@ impl Container {
             live: Mutex::default(),
             busy: Mutex::new(false),
             changed: Condvar::new(),
+            made: std::sync::atomic::AtomicBool::new(false),
             lives: tokio::sync::watch::Sender::new(0),
             ends: std::sync::atomic::AtomicU64::new(0),
             waiting: Mutex::default(),
@@ -120,6 +123,11 @@ impl Container {
     /// Wakes those who wait for something about its life.
     fn touch(&self) {
         self.lives.send_modify(|n| *n += 1);
+    }
+
+    /// Notes that its layer is there whole. Answers whether that was known.
+    fn note_made(&self) -> bool {
+        self.made.swap(true, std::sync::atomic::Ordering::AcqRel)
     }
 
     fn ends(&self) -> u64 {

@@ -13,14 +13,13 @@ use super::live::{Live, Status, runs};
 use super::record::{Ended, Record};
 use super::{Container, Containers, lock};
 use crate::error::{Error, Result};
-use crate::store::Tx;
 use crate::time::now;
 
 impl Containers {
     /// Reads every record, takes running containers up again, and puts right what an engine that
     /// died left half done. A record that cannot be read is passed over and named.
     pub(crate) fn recover(self: &Arc<Self>) -> Result<()> {
-        for row in self.store.read(Tx::containers)? {
+        for row in self.store.read(|tx| tx.containers())? {
             let read = ContainerId::parse(row.id.clone())
                 .map_err(Error::from)
                 .and_then(|id| Ok(Container::new(id, Record::from_row(&row)?)));
@@ -131,11 +130,12 @@ impl Containers {
         if never_made || (record.auto_remove() && over) {
             return self.remove_begun(container, true);
         }
+        if record.started.is_some() {
+            // Its note was recorded with its start. The layer of one that never started is made once
+            // more when it does: that was not flushed.
+            container.note_made();
+        }
         self.end_life(container)?;
-        // The layer was made without a flush; made again it is whole.
-        let slot = self.drivers.graph(&record.driver)?;
-        let chain = self.layers.chain(record.chain.as_deref(), &slot)?;
-        slot.ensure_container(&record.layer_ref()?, &chain)?;
         self.save(container)
     }
 

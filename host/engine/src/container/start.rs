@@ -69,7 +69,10 @@ impl Containers {
         let _ = std::fs::remove_file(data.join(places::EXIT));
         let slot = self.drivers.graph(&record.driver)?;
         let chain = self.layers.chain(record.chain.as_deref(), &slot)?;
-        let layer = slot.ensure_container(&record.layer_ref()?, &chain)?;
+        let mut layer = record.layer_ref()?;
+        if !container.note_made() {
+            layer = slot.ensure_container(&layer, &chain)?;
+        }
         record.note = layer.note.clone().into_vec();
         let active = self.layers.activate(&slot, &layer, &chain, Access::Write)?;
         let mounts = self.mount_volumes(&record, id, active.mount())?;

@@ -156,17 +156,17 @@ impl Containers {
 
     fn mount_point(&self, mount: &Mount) -> models::MountPoint {
         let (typ, name, source, driver) = match &mount.source {
-            MountSource::Bind(path) => (models::MountPointType::BIND, None, path.clone(), None),
+            MountSource::Bind(path) => ("bind", None, path.clone(), None),
             MountSource::Volume { name, .. } => (
-                models::MountPointType::VOLUME,
+                "volume",
                 Some(name.clone()),
                 self.volumes.mountpoint(name),
                 self.volumes.driver_of(name),
             ),
-            MountSource::Tmpfs(_) => (models::MountPointType::TMPFS, None, String::new(), None),
+            MountSource::Tmpfs(_) => ("tmpfs", None, String::new(), None),
         };
         models::MountPoint {
-            typ: Some(typ),
+            typ: Some(typ.to_owned()),
             name,
             source: Some(source),
             destination: Some(mount.target.clone()),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use longshore_loader::Registry;
+use longshore_loader::{Candidate, Origin, Registry};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -73,15 +73,23 @@ impl Components {
     }
 
     /// Every driver of the folder, and those that config adds by path.
-    pub(super) fn registry(&self, config: &Config) -> Result<Registry> {
-        let mut registry = Registry::new();
-        registry.add_folder(&self.folder)?;
-        for (name, plugin) in &config.plugins {
-            if let Some(path) = &plugin.path {
-                let in_process = plugin.isolation.as_deref() == Some("in-process");
-                registry.add_file(name, path, in_process, &plugin.grants)?;
-            }
-        }
-        Ok(registry)
+    pub(super) fn registry(&self, config: &Config) -> Registry {
+        let explicit: Vec<Candidate> = config
+            .plugins
+            .iter()
+            .filter_map(|(name, plugin)| {
+                let (kind, name) = name.split_once('-')?;
+                Some(Candidate {
+                    kind: kind.to_owned(),
+                    name: name.to_owned(),
+                    path: plugin.path.clone()?,
+                    origin: Origin::Explicit {
+                        in_process: plugin.isolation.as_deref() == Some("in-process"),
+                        grants: plugin.grants.clone(),
+                    },
+                })
+            })
+            .collect();
+        Registry::discover(&self.folder, &explicit)
     }
 }

@@ -10,8 +10,8 @@ use longshore_core::graph::{
     Role, Usage, Used, Whiteouts,
 };
 use longshore_core::steps::TreeStep;
-use longshore_core::types::{LayerId, Note};
-use longshore_loader::Found;
+use longshore_core::types::LayerId;
+use longshore_loader::Loaded;
 use longshore_performer::plan::{self, PlanScope};
 use longshore_performer::root::Root;
 use longshore_performer::tree::{self, Scope};
@@ -21,7 +21,6 @@ use crate::error::{Error, Result};
 use crate::paths::{Paths, make_dir};
 
 /// An open graph driver.
-#[derive(Debug)]
 pub(crate) struct GraphSlot {
     pub(crate) name: String,
     pub(crate) folder: String,
@@ -32,20 +31,20 @@ pub(crate) struct GraphSlot {
     root: Root,
 }
 
-impl std::fmt::Debug for dyn GraphDriver {
+impl std::fmt::Debug for GraphSlot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("GraphDriver")
+        f.debug_struct("GraphSlot").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 impl GraphSlot {
-    pub(super) fn open(found: &Found, paths: &Paths, options: Vec<OptionValue>) -> Result<Self> {
-        let description = found.description()?;
+    pub(super) fn open(found: &Loaded, paths: &Paths, options: Vec<OptionValue>) -> Result<Self> {
+        let description = found.description();
         let folder = description.folder.clone().unwrap_or_else(|| description.name.clone());
         let path = paths.driver(&folder);
         make_dir(&path, 0o710)?;
         let root = Root::open(&path)?;
-        let probed = probe(found, Some(&root), &path, &options)?;
+        let probed = probe(found, &root, &path, &options)?;
         if !probed.usable {
             let reason = probed.reasons.first();
             return Err(Error::unavailable(format!(
@@ -55,14 +54,14 @@ impl GraphSlot {
             ))
             .hint(reason.map_or_else(String::new, |r| r.remedy.clone())));
         }
-        let driver = found.open_graph(&root, &path, &options)?;
+        let driver = found.open_graph(super::folder_of(&root)?, &path, options)?;
         tree::empty_trash(&root)?;
         Ok(Self {
             name: description.name.clone(),
             folder,
             capabilities: probed.capabilities.graph()?.clone(),
             areas: description.areas.clone(),
-            grants: found.grants().to_vec(),
+            grants: super::grants(found),
             driver,
             root,
         })
@@ -139,6 +138,11 @@ impl GraphSlot {
         })
     }
 
+    /// Makes sure that a container's layer is there, whole, after a crash that may have cut its making.
+    pub(crate) fn ensure_container(&self, layer: &LayerRef, chain: &[LayerRef]) -> Result<LayerRef> {
+        self.create(&layer.id, chain, Role::Container)
+    }
+
     /// Seals a layer.
     pub(crate) fn commit(&self, layer: &mut LayerRef, chain: &[LayerRef]) -> Result<()> {
         let committed = self.driver.commit(
@@ -159,16 +163,12 @@ impl GraphSlot {
     pub(crate) fn activate(&self, layer: &LayerRef, chain: &[LayerRef], access: Access) -> Result<(OwnedFd, Whiteouts)> {
         let activated = self.ask_activate(layer, chain, access)?;
         let ancestors: Vec<&str> = chain.iter().map(|layer| layer.id.as_str()).collect();
+        let grants: Vec<&str> = self.grants.iter().map(String::as_str).collect();
         let scope = PlanScope {
-            root: &self.root,
-            areas: &self.areas,
-            object: layer.id.as_str(),
-            ancestors: &ancestors,
-            grants: &self.grants,
-            host_paths: &[],
-            data_root: self.root.path().parent(),
+            grants: &grants,
+            ..PlanScope::new(&self.root, &self.areas, layer.id.as_str(), &ancestors)
         };
-        let checked = plan::check_plan(&activated.plan, &scope, access.into())?;
+        let checked = plan::check_plan(&activated.plan, &scope, access.try_into()?)?;
         Ok((plan::build(checked)?, activated.whiteouts))
     }
 
@@ -212,10 +212,5 @@ impl GraphSlot {
     /// Flushes the file system of the driver's root.
     pub(crate) fn sync(&self) -> Result<()> {
         Ok(self.root.sync()?)
-    }
-
-    /// The note of a layer that has none recorded.
-    pub(crate) fn empty_note() -> Note {
-        Note::default()
     }
 }

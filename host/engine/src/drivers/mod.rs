@@ -16,8 +16,9 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use longshore_core::driver::OptionValue;
-use longshore_loader::{Found, Registry};
+use longshore_core::driver::{OptionValue, Probed};
+use longshore_loader::{Loaded, Registry};
+use longshore_performer::root::Root;
 
 pub use choice::Choice;
 pub use components::Components;
@@ -33,8 +34,24 @@ use crate::paths::Paths;
 /// Flushes the file system that holds a folder.
 pub(crate) fn sync_folder(path: &Path) -> Result<()> {
     let folder = std::fs::File::open(path).map_err(|e| Error::io(format!("open {}", path.display()), &e))?;
-    longshore_sys::path::sync_filesystem(&folder)
+    longshore_sys::path::sync_file_system(&folder)
         .map_err(|e| Error::io(format!("flush the file system of {}", path.display()), &e.into()))
+}
+
+/// Asks a driver whether it can work over a root, with the facts that the host gathers.
+fn probe(found: &Loaded, root: &Root, path: &Path, options: &[OptionValue]) -> Result<Probed> {
+    let facts = longshore_performer::facts::gather(root)?;
+    Ok(found.probe(Some(folder_of(root)?), path, options.to_vec(), facts)?)
+}
+
+/// What the plugin's manifest wants and the policy granted.
+fn grants(found: &Loaded) -> Vec<String> {
+    found.manifest().map(|manifest| manifest.grants.clone()).unwrap_or_default()
+}
+
+/// A descriptor of a driver's root, for one that acts.
+fn folder_of(root: &Root) -> Result<OwnedFd> {
+    Ok(root.open_beneath(b"", longshore_sys::path::OFlags::DIRECTORY)?)
 }
 
 /// The exec driver's library, for a shim to open.
@@ -62,10 +79,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// A driver's options from config, as the driver takes them.
-fn values(config: &Config, found: &Found) -> Vec<OptionValue> {
-    let names: Vec<&str> = found.names().collect();
+fn values(config: &Config, found: &Loaded) -> Vec<OptionValue> {
+    let description = found.description();
+    let mut names: Vec<&str> = description.aliases.iter().map(String::as_str).collect();
+    names.push(&description.name);
     config
-        .options(found.kind(), &names)
+        .options(&description.kind, &names)
         .iter()
         .map(|(name, value)| OptionValue::text(name, value))
         .collect()
@@ -73,7 +92,7 @@ fn values(config: &Config, found: &Found) -> Vec<OptionValue> {
 
 impl Drivers {
     pub(crate) fn new(components: Components, config: Config, paths: Paths) -> Result<Self> {
-        let registry = components.registry(&config)?;
+        let registry = components.registry(&config);
         Ok(Self {
             components,
             paths,
@@ -107,9 +126,9 @@ impl Drivers {
                 continue;
             };
             let found = self.find(kind, &name)?;
-            let options = values(&config, found);
-            if kind == "graph" && options != values(&before, found) {
-                let slot = GraphSlot::open(found, &self.paths, options)?;
+            let options = values(&config, &found);
+            if kind == "graph" && options != values(&before, &found) {
+                let slot = GraphSlot::open(&found, &self.paths, options)?;
                 lock(&self.graphs).insert(slot.name.clone(), Arc::new(slot));
             } else if kind == "graph" {
                 self.graph(&name)?;
@@ -119,15 +138,9 @@ impl Drivers {
         Ok(())
     }
 
-    fn find(&self, kind: &str, name: &str) -> Result<&Found> {
-        self.registry.find(kind, name).map_err(|error| {
-            let known: Vec<String> = self.registry.of_kind(kind).map(|found| found.name().to_owned()).collect();
-            let hint = if known.is_empty() {
-                format!("no {kind} driver was found in {}", self.components.folder().display())
-            } else {
-                format!("{kind} drivers here are {}", known.join(", "))
-            };
-            Error::from(error).hint(hint)
+    fn find(&self, kind: &str, name: &str) -> Result<Arc<Loaded>> {
+        self.registry.find(kind, name, None).map_err(|error| {
+            Error::from(error).hint("see `longshore driver ls` for the drivers that are here and why one cannot be used")
         })
     }
 
@@ -139,17 +152,17 @@ impl Drivers {
             .map(str::to_owned)
             .or_else(from_config)
             .ok_or_else(|| Error::invalid(format!("no {kind} driver is configured")))?;
-        Ok(self.find(kind, &name)?.name().to_owned())
+        Ok(self.find(kind, &name)?.description().name.clone())
     }
 
     /// A graph driver, open.
     pub(crate) fn graph(&self, name: &str) -> Result<Arc<GraphSlot>> {
         let found = self.find("graph", name)?;
         let mut open = lock(&self.graphs);
-        if let Some(slot) = open.get(found.name()) {
+        if let Some(slot) = open.get(&found.description().name) {
             return Ok(Arc::clone(slot));
         }
-        let slot = Arc::new(GraphSlot::open(found, &self.paths, values(&self.config(), found))?);
+        let slot = Arc::new(GraphSlot::open(&found, &self.paths, values(&self.config(), &found))?);
         open.insert(slot.name.clone(), Arc::clone(&slot));
         Ok(slot)
     }
@@ -162,10 +175,10 @@ impl Drivers {
         };
         let found = self.find("volume", &name)?;
         let mut open = lock(&self.volumes);
-        if let Some(slot) = open.get(found.name()) {
+        if let Some(slot) = open.get(&found.description().name) {
             return Ok(Arc::clone(slot));
         }
-        let slot = Arc::new(VolumeSlot::open(found, &self.paths, values(&self.config(), found))?);
+        let slot = Arc::new(VolumeSlot::open(&found, &self.paths, values(&self.config(), &found))?);
         open.insert(slot.name.clone(), Arc::clone(&slot));
         Ok(slot)
     }
@@ -174,10 +187,10 @@ impl Drivers {
     pub(crate) fn network(&self, name: &str) -> Result<Arc<NetworkSlot>> {
         let found = self.find("network", name)?;
         let mut open = lock(&self.networks);
-        if let Some(slot) = open.get(found.name()) {
+        if let Some(slot) = open.get(&found.description().name) {
             return Ok(Arc::clone(slot));
         }
-        let slot = Arc::new(NetworkSlot::open(found, values(&self.config(), found))?);
+        let slot = Arc::new(NetworkSlot::open(&found, &self.paths, values(&self.config(), &found))?);
         open.insert(slot.name.clone(), Arc::clone(&slot));
         Ok(slot)
     }
@@ -190,10 +203,14 @@ impl Drivers {
     /// The library of an exec driver, checked, for a shim to open.
     pub(crate) fn exec_library(&self, name: &str) -> Result<ExecLibrary> {
         let found = self.find("exec", name)?;
+        let path = found
+            .path()
+            .ok_or_else(|| Error::unsupported(format!("exec driver {name} is linked in; a shim needs a library")))?;
+        let file = std::fs::File::open(path).map_err(|e| Error::io(format!("open {}", path.display()), &e))?;
         Ok(ExecLibrary {
-            file: found.open_library()?,
-            digest: found.digest().to_owned(),
-            options: values(&self.config(), found),
+            file: file.into(),
+            digest: found.digest().unwrap_or_default().to_owned(),
+            options: values(&self.config(), &found),
         })
     }
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use longshore_core::Context;
 use longshore_core::driver::OptionValue;
 use longshore_core::network::{NetworkCapabilities, NetworkDriver};
-use longshore_loader::Found;
+use longshore_loader::Loaded;
+use longshore_performer::root::Root;
 
 use crate::error::Result;
+use crate::paths::{Paths, make_dir};
 
 /// An open network driver.
 pub(crate) struct NetworkSlot {
@@ -23,12 +25,15 @@ impl std::fmt::Debug for NetworkSlot {
 }
 
 impl NetworkSlot {
-    pub(super) fn open(found: &Found, options: Vec<OptionValue>) -> Result<Self> {
-        let description = found.description()?;
+    pub(super) fn open(found: &Loaded, paths: &Paths, options: Vec<OptionValue>) -> Result<Self> {
+        let description = found.description();
+        let path = paths.driver("network");
+        make_dir(&path, 0o700)?;
+        let root = super::folder_of(&Root::open(&path)?)?;
         Ok(Self {
             name: description.name.clone(),
             capabilities: description.capabilities.network()?.clone(),
-            driver: found.open_network(&options)?,
+            driver: found.open_network(root, &path, options)?,
         })
     }
 

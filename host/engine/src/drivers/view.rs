@@ -1,8 +1,11 @@
 //! Drivers as `longshore driver ls` shows them.
 
+use longshore_loader::Loaded;
+use longshore_performer::root::Root;
 use serde::Serialize;
 
 use super::{Choice, Drivers, probe, values};
+use crate::config::Config;
 use crate::error::Result;
 
 /// One driver.
@@ -42,63 +45,61 @@ pub struct DriverReason {
 }
 
 impl Drivers {
-    /// Every driver that was found, usable or not, and every file that was refused.
+    /// Every driver that was found, usable or not.
     pub(crate) fn views(&self) -> Result<Vec<DriverView>> {
         let config = self.config();
         let mut views = Vec::new();
-        for found in self.registry.all() {
-            let default = self
-                .chosen(found.kind(), &Choice::default())
-                .is_ok_and(|name| name == found.name());
-            let path = self.paths.data.clone();
-            let root = longshore_performer::root::Root::open(&path)?;
-            let (usable, reasons) = match probe(found, Some(&root), &path, &values(&config, found)) {
-                Ok(probed) => (probed.usable, probed.reasons),
-                Err(error) => (
-                    false,
-                    vec![longshore_core::driver::Reason {
-                        what: error.message,
-                        remedy: error.hint.unwrap_or_default(),
-                    }],
-                ),
-            };
-            views.push(DriverView {
-                kind: found.kind().to_owned(),
-                name: found.name().to_owned(),
-                version: found.version().to_owned(),
-                file: found.path().to_string_lossy().into_owned(),
+        for entry in self.registry.entries() {
+            let mut view = DriverView {
+                kind: entry.kind.clone(),
+                name: entry.name.clone(),
+                version: entry.version.clone(),
+                file: entry.path.as_ref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default(),
                 isolation: "in-process".into(),
                 transport: "dylib".into(),
-                default,
-                usable,
-                reasons: reasons
-                    .into_iter()
-                    .map(|reason| DriverReason {
-                        what: reason.what,
-                        remedy: reason.remedy,
-                    })
-                    .collect(),
-                calls: found.calls(),
-            });
-        }
-        for refused in self.registry.refused() {
-            views.push(DriverView {
-                kind: String::new(),
-                name: refused.path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-                version: String::new(),
-                file: refused.path.to_string_lossy().into_owned(),
-                isolation: "in-process".into(),
-                transport: "dylib".into(),
-                default: false,
+                default: self
+                    .chosen(&entry.kind, &Choice::default())
+                    .is_ok_and(|name| name == entry.name),
                 usable: false,
-                reasons: vec![DriverReason {
-                    what: refused.error.message.clone(),
-                    remedy: "see `longshore plugin verify FILE`".into(),
-                }],
+                reasons: Vec::new(),
                 calls: 0,
+            };
+            match &entry.state {
+                Ok(loaded) => self.judge(loaded, &config, &mut view)?,
+                Err(refused) => view.reasons.push(DriverReason {
+                    what: refused.what.clone(),
+                    remedy: refused.remedy.clone(),
+                }),
+            }
+            views.push(view);
+        }
+        views.sort_by(|a, b| (&a.kind, &a.name, &a.version).cmp(&(&b.kind, &b.name, &b.version)));
+        Ok(views)
+    }
+
+    fn judge(&self, loaded: &Loaded, config: &Config, view: &mut DriverView) -> Result<()> {
+        view.transport = loaded.transport().to_owned();
+        view.calls = loaded.metrics().iter().map(|metric| metric.count).sum();
+        let root = Root::open(&self.paths.data)?;
+        match probe(loaded, &root, &self.paths.data, &values(config, loaded)) {
+            Ok(probed) => {
+                view.usable = probed.usable && loaded.quarantined().is_none();
+                view.reasons.extend(probed.reasons.into_iter().map(|reason| DriverReason {
+                    what: reason.what,
+                    remedy: reason.remedy,
+                }));
+            }
+            Err(error) => view.reasons.push(DriverReason {
+                what: error.message,
+                remedy: error.hint.unwrap_or_default(),
+            }),
+        }
+        if let Some(why) = loaded.quarantined() {
+            view.reasons.push(DriverReason {
+                what: why,
+                remedy: "run `longshore engine restart` to load it again".into(),
             });
         }
-        views.sort_by(|a, b| (&a.kind, &a.name).cmp(&(&b.kind, &b.name)));
-        Ok(views)
+        Ok(())
     }
 }

@@ -8,8 +8,8 @@ use longshore_core::driver::{Area, OptionKind, OptionScope, OptionSpec, OptionVa
 use longshore_core::steps::TreeStep;
 use longshore_core::types::{MountId, Note, VolumeName};
 use longshore_core::volume::{Access, Create, Mount, Mounted, Remove, VolumeDriver, VolumeRef};
-use longshore_loader::Found;
-use longshore_performer::plan::{self, PlanAccess, PlanScope};
+use longshore_loader::Loaded;
+use longshore_performer::plan::{self, PlanScope};
 use longshore_performer::root::Root;
 use longshore_performer::tree::{self, Scope};
 
@@ -34,19 +34,19 @@ impl std::fmt::Debug for VolumeSlot {
 }
 
 impl VolumeSlot {
-    pub(super) fn open(found: &Found, paths: &Paths, options: Vec<OptionValue>) -> Result<Self> {
-        let description = found.description()?;
+    pub(super) fn open(found: &Loaded, paths: &Paths, options: Vec<OptionValue>) -> Result<Self> {
+        let description = found.description();
         let folder = description.folder.clone().unwrap_or_else(|| description.name.clone());
         let path = paths.driver(&folder);
         make_dir(&path, 0o701)?;
         let root = Root::open(&path)?;
-        let driver = found.open_volume(&root, &path, &options)?;
+        let driver = found.open_volume(super::folder_of(&root)?, &path, options)?;
         tree::empty_trash(&root)?;
         Ok(Self {
             name: description.name.clone(),
             areas: description.areas.clone(),
             options: description.options.clone(),
-            grants: found.grants().to_vec(),
+            grants: super::grants(found),
             driver,
             root,
             data_root: paths.data.clone(),
@@ -122,23 +122,23 @@ impl VolumeSlot {
                 others: u32::try_from(others).unwrap_or(u32::MAX),
             },
         )?;
-        let host_paths: Vec<&str> = self
+        let host_paths: Vec<&[u8]> = self
             .options
             .iter()
             .filter(|spec| spec.kind == OptionKind::HostPath)
             .filter_map(|spec| volume.options.iter().find(|option| option.name == spec.name))
-            .filter_map(OptionValue::as_text)
+            .filter_map(|option| option.as_text().map(str::as_bytes))
             .collect();
+        let grants: Vec<&str> = self.grants.iter().map(String::as_str).collect();
+        let private = [self.data_root.as_path()];
         let scope = PlanScope {
-            root: &self.root,
-            areas: &self.areas,
-            object: volume.name.as_str(),
-            ancestors: &[],
-            grants: &self.grants,
+            volume: true,
+            grants: &grants,
             host_paths: &host_paths,
-            data_root: Some(&self.data_root),
+            private: &private,
+            ..PlanScope::new(&self.root, &self.areas, volume.name.as_str(), &[])
         };
-        let access = if read_only { PlanAccess::Read } else { PlanAccess::Write };
+        let access = if read_only { plan::Access::Read } else { plan::Access::Write };
         let checked = plan::check_plan(&mounted.plan, &scope, access)?;
         Ok((plan::build(checked)?, mounted))
     }

@@ -116,7 +116,7 @@ impl Images {
 
     /// Writes Docker's `repositories.json` from the names, for people and tools.
     fn mirror_names(&self) {
-        let written = self.store.read(Tx::names).and_then(|names| {
+        let written = self.store.read(|tx| tx.names()).and_then(|names| {
             let mut repositories: HashMap<String, HashMap<String, String>> = HashMap::new();
             for (name, image) in names {
                 if let Ok(reference) = Reference::parse(&name) {

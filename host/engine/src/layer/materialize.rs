@@ -4,13 +4,12 @@
 //! other replica, and unpacked into the new one; the diff ID must come out the same. So a driver can
 //! be swapped by config and no image is lost.
 
-use std::io::Read;
 use std::sync::Arc;
 
 use longshore_archive::digest::Digest;
-use longshore_core::graph::{Access, LayerRef};
+use longshore_core::graph::LayerRef;
 
-use super::{Expected, Layers, layer_ref, record};
+use super::{Expected, Layers, layer_ref};
 use crate::drivers::GraphSlot;
 use crate::error::{Error, Result};
 use crate::store::{LayerRow, ReplicaRow, ReplicaState};
@@ -50,10 +49,7 @@ impl Layers {
         chain: &[LayerRef],
         slot: &Arc<GraphSlot>,
     ) -> Result<ReplicaRow> {
-        let from = self.drivers.graph(&source.driver)?;
-        let source_chain = self.existing_chain(row.parent.as_deref(), &from)?;
-        let active = self.activate(&from, &layer_ref(source)?, &source_chain, Access::Read)?;
-        let split = record::tar_split(&self.paths, &from.folder, &row.chain_id)?;
+        let (active, split) = self.source_in(row, source)?;
         let expected = Expected {
             diff_id: Some(
                 Digest::parse(&row.diff_id).map_err(|e| Error::corrupt(format!("diff ID of a record: {e}")))?,
@@ -67,13 +63,12 @@ impl Layers {
                     .map_err(|e| crate::archive_error("put a layer's archive together", &e))
             });
             let result = self.unpack(slot, row.parent.as_deref(), chain, &mut reader, &expected);
-            // The writer must not wait for a reader that has given up.
-            if result.is_err() {
-                let _ = std::io::copy(&mut reader.by_ref().take(0), &mut std::io::sink());
-            }
+            // A writer whose reader has given up gets a broken pipe and ends.
             drop(reader);
             match assembler.join() {
                 Ok(Ok(())) => result,
+                // The reader's own reason says more than the pipe that it broke.
+                Ok(Err(_)) if result.is_err() => result,
                 Ok(Err(error)) => {
                     if let Ok(unrecorded) = result {
                         self.discard(slot, vec![unrecorded]);
@@ -90,7 +85,7 @@ impl Layers {
     }
 
     /// The chain of a layer in a driver that holds all of it.
-    fn existing_chain(&self, top: Option<&str>, slot: &Arc<GraphSlot>) -> Result<Vec<LayerRef>> {
+    pub(super) fn existing_chain(&self, top: Option<&str>, slot: &Arc<GraphSlot>) -> Result<Vec<LayerRef>> {
         let Some(top) = top else {
             return Ok(Vec::new());
         };

@@ -13,8 +13,11 @@ use std::io::Read;
 use std::sync::Arc;
 
 use longshore_archive::digest::{ChainId, Digest};
+use longshore_archive::limits::Limits;
 use longshore_core::graph::{self, Access, LayerRef, Role};
 use longshore_core::types::{LayerId, Note};
+use longshore_performer::root::Tree;
+use longshore_performer::sink::Below;
 
 pub(crate) use active::{Active, Actives};
 
@@ -107,6 +110,39 @@ impl Layers {
         Ok(true)
     }
 
+    /// Whether any driver holds a layer whole.
+    pub(crate) fn is_usable(&self, chain_id: &str) -> Result<bool> {
+        Ok(self
+            .store
+            .read(|tx| tx.replicas(chain_id))?
+            .iter()
+            .any(|replica| replica.state == ReplicaState::Sealed))
+    }
+
+    /// A layer's tree, mounted for reading in a driver that holds it, and its tar-split: what its
+    /// archive is put together from.
+    pub(crate) fn source(&self, row: &LayerRow) -> Result<(Arc<Active>, Vec<u8>)> {
+        let mut last = Error::corrupt(format!("no driver holds layer {}", row.chain_id)).hint("load the image again");
+        for replica in self.store.read(|tx| tx.replicas(&row.chain_id))? {
+            if replica.state != ReplicaState::Sealed {
+                continue;
+            }
+            match self.source_in(row, &replica) {
+                Ok(source) => return Ok(source),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn source_in(&self, row: &LayerRow, replica: &ReplicaRow) -> Result<(Arc<Active>, Vec<u8>)> {
+        let slot = self.drivers.graph(&replica.driver)?;
+        record::check(&self.paths, &slot.folder, &row.chain_id, &replica.cache_id)?;
+        let chain = self.existing_chain(row.parent.as_deref(), &slot)?;
+        let active = self.activate(&slot, &layer_ref(replica)?, &chain, Access::Read)?;
+        Ok((active, record::tar_split(&self.paths, &slot.folder, &row.chain_id)?))
+    }
+
     pub(crate) fn sealed_replica(&self, chain_id: &str, driver: &str) -> Result<Option<ReplicaRow>> {
         Ok(self
             .store
@@ -162,9 +198,9 @@ impl Layers {
         let mut layer = slot.create(id, chain, Role::Layer)?;
         let unpacked = {
             let (mount, whiteouts) = slot.activate(&layer, chain, Access::Unpack)?;
-            let unpacked = longshore_archive::unpack(archive, &mount, whiteouts)
+            let below = self.below(slot, chain, whiteouts)?;
+            let unpacked = longshore_archive::unpack_over(archive, mount, whiteouts, below, &Limits::default())
                 .map_err(|e| crate::archive_error("unpack a layer", &e))?;
-            drop(mount);
             slot.deactivate(&layer, Access::Unpack)?;
             unpacked
         };
@@ -192,6 +228,19 @@ impl Layers {
         Ok((row, layer.note))
     }
 
+    /// What lies below a layer that is being filled: where it holds a difference alone, the parent's
+    /// tree says what links and folders of lower layers mean.
+    fn below(&self, slot: &Arc<GraphSlot>, chain: &[LayerRef], whiteouts: graph::Whiteouts) -> Result<Below> {
+        let Some((parent, ancestors)) = chain.split_first() else {
+            return Ok(Below::Nothing);
+        };
+        if whiteouts == graph::Whiteouts::Merged {
+            return Ok(Below::Unknown);
+        }
+        let (mount, _) = slot.activate(parent, ancestors, Access::Read)?;
+        Ok(Below::Tree(Tree::new(mount)?))
+    }
+
     /// Takes back a layer that was begun, as far as it can be; what cannot stays as an operation row
     /// for the next start.
     fn undo(&self, slot: &Arc<GraphSlot>, id: &LayerId, chain: &[LayerRef], operation: i64) {
@@ -215,6 +264,17 @@ impl Layers {
                 Ok(own) => self.undo(slot, &own.id, &[], layer.operation),
                 Err(error) => tracing::warn!(%error, "a layer's own reference is malformed"),
             }
+        }
+    }
+
+    /// Takes back a copy of a layer that another operation recorded first. Its record's files are the
+    /// other one's now.
+    pub(crate) fn discard_copy(&self, slot: &Arc<GraphSlot>, layer: &Unrecorded) {
+        if let Ok(own) = layer.layer_ref() {
+            self.undo(slot, &own.id, &[], layer.operation);
+        }
+        if let Ok(Some(kept)) = self.sealed_replica(&layer.row.chain_id, &slot.name) {
+            record::rename_cache_id(&self.paths, &slot.folder, &layer.row.chain_id, &kept.cache_id);
         }
     }
 
@@ -244,7 +304,7 @@ impl Layers {
     pub(crate) fn prune(&self) -> Result<Vec<String>> {
         let mut removed = Vec::new();
         loop {
-            let unused = self.store.read(Tx::unused_layers)?;
+            let unused = self.store.read(|tx| tx.unused_layers())?;
             let before = removed.len();
             for chain_id in unused {
                 if self.used_by_container(&chain_id)? {
@@ -264,7 +324,7 @@ impl Layers {
         let needle = format!("\"{chain_id}\"");
         Ok(self
             .store
-            .read(Tx::containers)?
+            .read(|tx| tx.containers())?
             .iter()
             .any(|container| container.doc.contains(&needle)))
     }
@@ -297,7 +357,7 @@ impl Layers {
 
     /// Undoes what an engine that died had begun, and puts right what does not agree.
     pub(crate) fn recover(&self) -> Result<()> {
-        for operation in self.store.read(Tx::operations)? {
+        for operation in self.store.read(|tx| tx.operations())? {
             if operation.kind != "layer" {
                 continue;
             }
@@ -354,5 +414,7 @@ impl Layers {
 }
 
 fn parse_chain(text: &str) -> Result<ChainId> {
-    ChainId::parse(text).map_err(|e| Error::corrupt(format!("chain ID {text:?} of a record: {e}")))
+    Digest::parse(text)
+        .map(ChainId::from_digest)
+        .map_err(|e| Error::corrupt(format!("chain ID {text:?} of a record: {e}")))
 }

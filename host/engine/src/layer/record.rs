@@ -65,6 +65,14 @@ pub(crate) fn remove_by_cache_id(paths: &Paths, folder: &str, cache_id: &str) {
     }
 }
 
+/// Puts the cache ID of the replica that stays into a layer's record.
+pub(crate) fn rename_cache_id(paths: &Paths, folder: &str, chain_id: &str, cache_id: &str) {
+    let at = folder_of(paths, folder, chain_id).join("cache-id");
+    if let Err(error) = write_whole(&at, cache_id.as_bytes(), 0o644, false) {
+        tracing::warn!(path = %at.display(), %error, "a layer's record names a copy that is gone");
+    }
+}
+
 /// Checks that a layer's record names the cache ID that the database names.
 pub(crate) fn check(paths: &Paths, folder: &str, chain_id: &str, cache_id: &str) -> Result<()> {
     let at = folder_of(paths, folder, chain_id).join("cache-id");

@@ -90,7 +90,7 @@ impl Volumes {
     ) -> Result<()> {
         let checked = VolumeName::parse(name)?;
         if let Ok(there) = self.record(name) {
-            let same = (options.is_empty() || there.options.iter().eq(&options.iter().collect::<BTreeMap<_, _>>()))
+            let same = (options.is_empty() || there.options == options.clone().into_iter().collect::<BTreeMap<_, _>>())
                 && driver.is_none_or(|driver| driver == there.driver);
             return if same {
                 Ok(())
@@ -195,7 +195,7 @@ impl Volumes {
 
     pub(crate) fn list(&self) -> Result<Vec<(models::Volume, bool)>> {
         self.store
-            .read(Tx::volumes)?
+            .read(|tx| tx.volumes())?
             .iter()
             .map(|row| {
                 let record: Record = serde_json::from_str(&row.doc)?;
@@ -288,7 +288,7 @@ impl Volumes {
 
     /// Undoes what an engine that died had begun.
     pub(crate) fn recover(&self) -> Result<()> {
-        for operation in self.store.read(Tx::operations)? {
+        for operation in self.store.read(|tx| tx.operations())? {
             if operation.kind == "volume" {
                 let record = Record {
                     driver: operation.driver.clone(),
