@@ -166,7 +166,7 @@ fn check_segments(bytes: &[u8], segments: &[Segment]) -> Result<(), Fault> {
             PT_GNU_RELRO,
             PT_GNU_PROPERTY,
         ];
-        if !known.iter().any(|known| *known == kind) {
+        if !known.contains(&kind) {
             return Err(damaged(format_args!("a program header of unknown type {kind:#x}")));
         }
         let Range { offset, file, .. } = Range::of(segment);
