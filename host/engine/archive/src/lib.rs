@@ -16,10 +16,11 @@ pub mod digest;
 pub mod error;
 pub mod image;
 pub mod limits;
-//pub mod pack;
+pub mod pack;
 pub mod sink;
 pub mod split;
 pub mod tar;
+pub mod tree;
 pub mod unpack;
 pub mod write;
 
@@ -27,3 +28,6 @@ mod crc64;
 
 pub use assemble::assemble;
 pub use error::{Error, Result};
+pub use pack::create_layer;
+pub use tree::{unpack, unpack_over};
+pub use unpack::Unpacked;

@@ -25,7 +25,7 @@ pub struct Limits {
     pub xattr_value: usize,
     /// Bytes of the recorded headers and padding, compressed.
     pub split: usize,
-    /// Bytes kept of files that the same layer replaces or removes again.
+    /// Bytes kept of files that the same layer replaces again.
     pub superseded: u64,
 }
 

@@ -11,7 +11,7 @@ use longshore_sys::path::{self, FileType, Metadata, OFlags};
 
 use crate::digest::{Digest, HashWriter};
 use crate::error::{Error, Result, Shown};
-use crate::tar::{Entry, Kind, Time, name};
+use crate::tar::{Entry, Kind, Time, Xattrs, name};
 use crate::write::TarWriter;
 
 /// How a tree becomes an archive.
@@ -69,7 +69,7 @@ pub fn create_layer(tree: impl AsFd, packing: Packing, out: &mut dyn Write) -> R
 pub fn create_layer_of_changes(tree: OwnedFd, changes: &[Change], out: &mut dyn Write) -> Result<Packed> {
     let tree = Tree::new(tree).map_err(|error| Error::Sink { entry: Shown::new(b"/"), error })?;
     let mut sorted: Vec<&Change> = changes.iter().collect();
-    sorted.sort_by(|a, b| a.path.as_ref().cmp(b.path.as_ref()));
+    sorted.sort_by(|a, b| a.path.as_bytes().cmp(b.path.as_bytes()));
     let mut packer = Packer::new(out);
     for change in sorted {
         packer.change(&tree, change)?;
@@ -144,7 +144,7 @@ impl<'a> Packer<'a> {
 
     fn change(&mut self, tree: &Tree, change: &Change) -> Result<()> {
         let limits = crate::limits::Limits::default();
-        let at = name::relative(change.path.as_ref(), &limits)?;
+        let at = name::relative(change.path.as_bytes(), &limits)?;
         if change.is == ChangeKind::Deleted {
             let (parent, base) = name::split(&at);
             let entry = marker(&name::join(parent, &[name::WHITEOUT, base].concat()), 0, 0, Time::default());
@@ -217,7 +217,7 @@ impl<'a> Packer<'a> {
 }
 
 /// What the entry of an object says of it.
-fn described(path: &[u8], kind: Kind, metadata: &Metadata, xattrs: Vec<(Vec<u8>, Vec<u8>)>) -> Entry {
+fn described(path: &[u8], kind: Kind, metadata: &Metadata, xattrs: Xattrs) -> Entry {
     let mut name = path.to_vec();
     if kind == Kind::Directory && !name.ends_with(b"/") {
         name.push(b'/');
@@ -262,7 +262,7 @@ fn kind(metadata: &Metadata) -> Kind {
     }
 }
 
-fn attributes(found: &OwnedFd, at: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+fn attributes(found: &OwnedFd, at: &[u8]) -> Result<Xattrs> {
     let failed = |error| Error::tree("reading attributes of", at, error);
     let mut all = Vec::new();
     for attribute in longshore_sys::xattr::list(found).map_err(failed)? {

@@ -70,7 +70,7 @@ pub trait Sink {
     fn device(&mut self, path: &[u8], device: Device, attributes: &Attributes<'_>) -> Result<()>;
     /// A FIFO.
     fn fifo(&mut self, path: &[u8], attributes: &Attributes<'_>) -> Result<()>;
-    /// Hides what lower layers have at the path, and removes what is there.
+    /// Hides what lower layers have at the path; what was put into the tree since its beginning stays.
     fn whiteout(&mut self, path: &[u8]) -> Result<()>;
     /// Hides what lower layers have in the directory; what was put into the tree since its beginning
     /// stays.

@@ -6,7 +6,7 @@
 //! content comes from the tree, checked by CRC-64.
 //!
 //! Two additions, in places where Docker's reader would give up anyway: `regions` of a sparse file,
-//! and type 3, the content of a file that the same layer replaces or removes later.
+//! and type 3, the content of a file that the same layer replaces later.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -250,7 +250,7 @@ fn item(line: &Line<'_>) -> Result<Item> {
     }
 }
 
-/// The content of files that a layer replaces or removes itself, by position.
+/// The content of files that a layer replaces itself, by position.
 pub(crate) fn superseded(record: &[u8], limits: &Limits) -> Result<HashMap<u64, Vec<u8>>> {
     let mut all: HashMap<u64, Vec<u8>> = HashMap::new();
     let mut reader = SplitReader::new(record);

@@ -31,8 +31,7 @@ pub struct Unpacked {
 
 /// Unpacks an archive, compressed or not, into a sink.
 ///
-/// Whiteouts hide what lower layers have and what came before them in the same archive; what comes
-/// after them stands.
+/// Whiteouts hide what lower layers have; what the same archive brings, before or after them, stays.
 ///
 /// # Errors
 /// The archive is refused at the first entry that is; what was unpacked until then is in the sink, for
@@ -94,7 +93,6 @@ impl Unpacking<'_> {
             Place::Aufs => self.keep_raw(body),
             Place::Whiteout(path) => {
                 self.keep_raw(body)?;
-                self.supersede(&path, true)?;
                 self.sink.whiteout(&path).map_err(failed)
             }
             Place::Opaque(path) => {
@@ -233,7 +231,7 @@ impl Unpacking<'_> {
         self.superseded += written.stored;
         if self.superseded > self.limits.superseded {
             let limit = self.limits.superseded;
-            return Err(Error::Limit { what: "bytes of files that the same archive replaces or removes", limit });
+            return Err(Error::Limit { what: "bytes of files that the same archive replaces", limit });
         }
         let whole = [Region { offset: 0, length: written.stored }];
         let mut buffer = vec![0; BUFFER];

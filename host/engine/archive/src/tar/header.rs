@@ -57,10 +57,6 @@ impl Header {
         Ok(header)
     }
 
-    pub(super) fn block(&self) -> &[u8; BLOCK] {
-        &self.block
-    }
-
     /// The type flag, with the old way to say "directory" resolved.
     pub(super) fn flag(&self) -> u8 {
         self.block[156]

@@ -53,6 +53,9 @@ pub struct Region {
     pub length: u64,
 }
 
+/// Extended attributes: full names and values.
+pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// What an entry makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -111,5 +114,5 @@ pub struct Entry {
     /// Time of the last change of content.
     pub mtime: Time,
     /// Extended attributes by full name, sorted.
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: Xattrs,
 }

@@ -178,7 +178,8 @@ mod tests {
 
     #[test]
     fn times_are_rounded_down_and_never_leave_their_range() {
-        let table: &[(&[u8], Option<(i64, u32)>)] = &[
+        type Expected = Option<(i64, u32)>;
+        let table: &[(&[u8], Expected)] = &[
             (b"0", Some((0, 0))),
             (b"1.5", Some((1, 500_000_000))),
             (b"1.", Some((1, 0))),

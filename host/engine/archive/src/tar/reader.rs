@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use super::header::{Format, Header, text};
 use super::pax::Records;
 use super::sparse;
-use super::{BLOCK, Entry, Kind, Region, Time, padding};
+use super::{BLOCK, Entry, Kind, Region, Time, Xattrs, padding};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 
@@ -254,7 +254,7 @@ impl<R: Read> Reader<R> {
         })
     }
 
-    fn xattrs(&self, records: &Records) -> Result<Vec<(Vec<u8>, Vec<u8>)>, &'static str> {
+    fn xattrs(&self, records: &Records) -> Result<Xattrs, &'static str> {
         let mut all = Vec::new();
         for (name, value) in records.xattrs() {
             if name.is_empty() || name.len() > 255 {
