@@ -25,3 +25,8 @@ mod descent;
 mod error;
 mod remove;
 mod xattrs;
+
+/// Whether the build for mutants was told to leave out this defence.
+pub(crate) fn naive(defence: &str) -> bool {
+    cfg!(feature = "naive") && std::env::var_os("LONGSHORE_NAIVE").is_some_and(|chosen| chosen == defence)
+}

@@ -3,11 +3,12 @@
 //! A walk follows no link, enters no other mount, and holds few descriptors whatever the depth.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use longshore_core::error::{Error, Result};
-use longshore_core::graph::{Change, ChangeKind};
+use longshore_core::graph::{Change, ChangeKind, Used};
 use longshore_core::types::Bytes;
 use longshore_sys::Errno;
 use longshore_sys::path::{self, FileType, Metadata, OFlags, Resolve};
@@ -143,6 +144,27 @@ impl<F: FnMut(&Entry<'_>) -> Result<Next>> Visitor for F {
 /// is left out.
 pub fn walk(tree: BorrowedFd<'_>, mut visit: impl FnMut(&Entry<'_>) -> Result<Next>) -> Result<()> {
     traverse(tree, &mut visit)
+}
+
+/// What a tree takes on disk: its blocks, a file of several names counted once.
+///
+/// # Errors
+/// As [`walk`].
+pub fn usage(tree: BorrowedFd<'_>) -> Result<Used> {
+    let mut seen = HashSet::new();
+    let mut used = Used {
+        exclusive: 0,
+        inodes: Some(0),
+        precise: true,
+    };
+    walk(tree, |entry| {
+        if entry.hardlink().is_none_or(|key| seen.insert(key)) {
+            used.exclusive = used.exclusive.saturating_add(entry.metadata.blocks.saturating_mul(512));
+            used.inodes = used.inodes.map(|count| count + 1);
+        }
+        Ok(Next::Continue)
+    })?;
+    Ok(used)
 }
 
 /// A folder that is being listed: what of it is still to come, last first.

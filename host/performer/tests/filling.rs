@@ -496,6 +496,29 @@ fn root_a_hardlink_into_a_lower_layer_does_not_share_it() {
 }
 
 #[test]
+fn root_an_empty_volume_takes_the_images_content_once() {
+    use longshore_performer::fill::copy_up;
+    if !is_root() {
+        return;
+    }
+    let beside = Beside::new();
+    let volume = tempfile::tempdir().unwrap();
+    fs::create_dir_all(beside.tree().join("data/sub")).unwrap();
+    std::os::unix::fs::chown(beside.tree().join("data"), Some(5), Some(6)).unwrap();
+    fs::write(beside.tree().join("data/f"), "image").unwrap();
+    symlink("/", beside.tree().join("out")).unwrap();
+    let (root, top) = (open(&beside.tree()), open(volume.path()));
+    assert!(!copy_up(&root, b"/missing", &top).unwrap());
+    assert!(copy_up(&root, b"/out/data", &top).unwrap());
+    assert_eq!(fs::read_to_string(volume.path().join("f")).unwrap(), "image");
+    assert_eq!(fs::metadata(volume.path()).unwrap().uid(), 5);
+    fs::write(volume.path().join("f"), "own").unwrap();
+    assert!(!copy_up(&root, b"/data", &top).unwrap());
+    assert_eq!(fs::read_to_string(volume.path().join("f")).unwrap(), "own");
+    beside.check();
+}
+
+#[test]
 fn root_a_base_layer_keeps_no_whiteouts() {
     if !is_root() {
         return;

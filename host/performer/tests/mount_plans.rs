@@ -176,6 +176,32 @@ fn root_a_link_in_a_layers_place_is_not_followed() {
 }
 
 #[test]
+fn root_a_plan_that_names_a_foreign_path_is_refused() {
+    if !is_root() {
+        return;
+    }
+    let (scratch, areas) = (prepared(), areas());
+    let private = [scratch.path()];
+    let scope = PlanScope {
+        volume: true,
+        private: &private,
+        ..PlanScope::new(&scratch.root, &areas, OBJECT, &ANCESTORS)
+    };
+    let own_folder = scratch.path().to_str().unwrap();
+    let host = |path: &str| step("bind", Source::HostPath(path.into()));
+    for step in [
+        host("/usr"),
+        host("/"),
+        host(own_folder),
+        bind("stranger-00000000000000", "diff"),
+        bind(ANCESTORS[0], "diff"),
+    ] {
+        let result = check_plan(&MountPlan::single(step.clone()), &scope, Access::Write);
+        assert!(result.is_err(), "{step:?}");
+    }
+}
+
+#[test]
 fn root_a_bind_is_writable_or_not_as_its_access_says() {
     if !is_root() {
         return;

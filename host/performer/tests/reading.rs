@@ -11,7 +11,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use common::{Scratch, is_root};
 use longshore_core::graph::ChangeKind;
 use longshore_performer::facts::gather;
-use longshore_performer::source::{Next, compare, walk};
+use longshore_performer::source::{Next, compare, usage, walk};
 use longshore_sys::path;
 
 fn changes(lower: &Scratch, upper: &Scratch) -> Vec<(String, ChangeKind)> {
@@ -70,6 +70,22 @@ fn a_walk_tells_names_that_are_not_utf8_as_they_are() {
     })
     .unwrap();
     assert_eq!(seen, [b"".to_vec(), b"\xff\xfe\n".to_vec()]);
+}
+
+#[test]
+fn usage_counts_blocks_and_a_file_of_two_names_once() {
+    let scratch = Scratch::new();
+    fs::write(scratch.path().join("f"), vec![1; 1 << 20]).unwrap();
+    let one = usage(scratch.root.as_fd()).unwrap();
+    fs::hard_link(scratch.path().join("f"), scratch.path().join("g")).unwrap();
+    let sparse = fs::File::create(scratch.path().join("hole")).unwrap();
+    sparse.set_len(1 << 40).unwrap();
+    let two = usage(scratch.root.as_fd()).unwrap();
+    assert_eq!((one.inodes, two.inodes), (Some(2), Some(3)));
+    assert!(
+        one.exclusive >= 1 << 20 && two.exclusive - one.exclusive < 1 << 16,
+        "{one:?} {two:?}"
+    );
 }
 
 #[test]

@@ -3,17 +3,23 @@
 //! Every function that makes, moves or removes takes the parent's descriptor and **one** name: a
 //! name that is empty, `.`, `..` or holds a slash or a NUL is `EINVAL` before any system call.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{self, AtFlags, Gid, Mode, RenameFlags, ResolveFlags, Timestamps, Uid};
 use rustix::io::Errno;
-use rustix::time::Timespec;
 
 use crate::error::{Error, Named, Result, uninterrupted};
 
+mod listing;
+mod metadata;
+mod volume;
+
+pub use listing::{Entry, Kind, is_empty, list};
+pub use metadata::{Metadata, Time, stat, stat_at, stat_if_there};
 pub use rustix::fs::{FileType, OFlags};
+pub use volume::{FileSystem, file_system, mount_number, sync, sync_file_system};
 
 /// `openat2` answers EAGAIN when something on the way was renamed during the walk. A hostile renamer
 /// can provoke that, but not for ever.
@@ -225,129 +231,6 @@ pub fn rename(from: impl AsFd, from_name: &[u8], to: impl AsFd, to_name: &[u8], 
     .named("renameat2")
 }
 
-/// A time of a file: seconds since 1970 and nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Time {
-    /// Seconds.
-    pub seconds: i64,
-    /// Nanoseconds, below 1,000,000,000.
-    pub nanoseconds: u32,
-}
-
-impl From<Time> for Timespec {
-    fn from(time: Time) -> Self {
-        Self {
-            tv_sec: time.seconds,
-            tv_nsec: i64::from(time.nanoseconds.min(999_999_999)),
-        }
-    }
-}
-
-/// What the kernel tells of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Metadata {
-    /// Its type.
-    pub kind: FileType,
-    /// Permission bits, 07777.
-    pub mode: u32,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Length in bytes.
-    pub size: u64,
-    /// Blocks of 512 bytes.
-    pub blocks: u64,
-    /// Names of the inode.
-    pub links: u64,
-    /// File system.
-    pub device: u64,
-    /// Inode.
-    pub inode: u64,
-    /// Of a device: its major number.
-    pub major: u32,
-    /// Of a device: its minor number.
-    pub minor: u32,
-    /// Last read.
-    pub accessed: Time,
-    /// Last change of the content.
-    pub modified: Time,
-    /// Last change of anything.
-    pub changed: Time,
-}
-
-impl Metadata {
-    fn new(stat: &fs::Stat) -> Self {
-        let time = |seconds: i64, nanoseconds: u64| Time {
-            seconds,
-            nanoseconds: u32::try_from(nanoseconds).unwrap_or(0),
-        };
-        #[allow(clippy::unnecessary_cast, reason = "widths and signs differ between architectures")]
-        Self {
-            kind: FileType::from_raw_mode(stat.st_mode),
-            mode: stat.st_mode & 0o7777,
-            uid: stat.st_uid,
-            gid: stat.st_gid,
-            size: stat.st_size as u64,
-            blocks: stat.st_blocks as u64,
-            links: stat.st_nlink as u64,
-            device: stat.st_dev as u64,
-            inode: stat.st_ino as u64,
-            major: fs::major(stat.st_rdev as u64),
-            minor: fs::minor(stat.st_rdev as u64),
-            accessed: time(stat.st_atime as i64, stat.st_atime_nsec as u64),
-            modified: time(stat.st_mtime as i64, stat.st_mtime_nsec as u64),
-            changed: time(stat.st_ctime as i64, stat.st_ctime_nsec as u64),
-        }
-    }
-
-    /// Whether it is a directory.
-    pub fn is_directory(&self) -> bool {
-        self.kind == FileType::Directory
-    }
-
-    /// Whether it is a regular file.
-    pub fn is_file(&self) -> bool {
-        self.kind == FileType::RegularFile
-    }
-
-    /// Whether it is a symbolic link.
-    pub fn is_symlink(&self) -> bool {
-        self.kind == FileType::Symlink
-    }
-}
-
-/// Metadata of what a descriptor names, `O_PATH` too.
-///
-/// # Errors
-/// The kernel's.
-pub fn stat(fd: impl AsFd) -> Result<Metadata> {
-    fs::fstat(fd).named("fstat").map(|s| Metadata::new(&s))
-}
-
-/// Metadata of a name in a directory; a link's own.
-///
-/// # Errors
-/// The kernel's.
-pub fn stat_at(dir: impl AsFd, name: &[u8]) -> Result<Metadata> {
-    let name = component(name, "fstatat")?;
-    fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
-        .named("fstatat")
-        .map(|s| Metadata::new(&s))
-}
-
-/// As [`stat_at`], with absence as a value.
-///
-/// # Errors
-/// The kernel's but `ENOENT`.
-pub fn stat_if_there(dir: impl AsFd, name: &[u8]) -> Result<Option<Metadata>> {
-    match stat_at(dir, name) {
-        Ok(metadata) => Ok(Some(metadata)),
-        Err(error) if error.is(Errno::NOENT) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 /// A link's target.
 ///
 /// # Errors
@@ -407,147 +290,6 @@ pub fn set_times(fd: impl AsFd, accessed: Time, modified: Time) -> Result<()> {
         last_modification: modified.into(),
     };
     fs::utimensat(fd, c"", &times, AtFlags::EMPTY_PATH).named("utimensat")
-}
-
-/// One entry of a directory.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Entry {
-    /// Its name.
-    pub name: Vec<u8>,
-    /// Its inode.
-    pub inode: u64,
-    /// Its type; `None` where the file system does not tell.
-    pub kind: Option<Kind>,
-}
-
-/// A file's type as listings tell it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// A directory.
-    Directory,
-    /// Anything else.
-    Other,
-}
-
-/// The entries of a directory, sorted by name, without `.` and `..`. The descriptor's own position
-/// is not moved, and `O_PATH` will do.
-///
-/// # Errors
-/// The kernel's.
-pub fn list(dir: impl AsFd) -> Result<Vec<Entry>> {
-    let mut entries = Vec::new();
-    for_each_entry(dir, |name, inode, kind| {
-        entries.push(Entry {
-            name: name.to_bytes().to_vec(),
-            inode,
-            kind: match kind {
-                FileType::Unknown => None,
-                FileType::Directory => Some(Kind::Directory),
-                _ => Some(Kind::Other),
-            },
-        });
-        true
-    })?;
-    entries.sort_unstable();
-    Ok(entries)
-}
-
-/// Whether a directory has no entry.
-///
-/// # Errors
-/// The kernel's.
-pub fn is_empty(dir: impl AsFd) -> Result<bool> {
-    let mut empty = true;
-    for_each_entry(dir, |_, _, _| {
-        empty = false;
-        false
-    })?;
-    Ok(empty)
-}
-
-fn for_each_entry(dir: impl AsFd, mut visit: impl FnMut(&CStr, u64, FileType) -> bool) -> Result<()> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let own = fs::openat(dir, c".", flags, Mode::empty()).named("openat")?;
-    let mut buffer = Vec::with_capacity(32 * 1024);
-    let mut entries = fs::RawDir::new(own, buffer.spare_capacity_mut());
-    while let Some(entry) = entries.next() {
-        let entry = entry.named("getdents64")?;
-        if matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            continue;
-        }
-        if !visit(entry.file_name(), entry.ino(), entry.file_type()) {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// What the kernel tells of a file system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FileSystem {
-    /// Its magic number.
-    pub magic: u64,
-    /// Bytes of a block.
-    pub block_size: u64,
-    /// All blocks.
-    pub blocks: u64,
-    /// Blocks free for everybody.
-    pub available: u64,
-    /// All inodes.
-    pub inodes: u64,
-    /// Free inodes.
-    pub free_inodes: u64,
-    /// Whether it, or this mount of it, is read-only.
-    pub read_only: bool,
-}
-
-/// The file system that a descriptor lies on.
-///
-/// # Errors
-/// The kernel's.
-pub fn file_system(fd: impl AsFd) -> Result<FileSystem> {
-    let stat = fs::fstatfs(&fd).named("fstatfs")?;
-    let flags = fs::fstatvfs(&fd).named("fstatvfs")?.f_flag;
-    #[allow(clippy::unnecessary_cast, reason = "widths and signs differ between architectures")]
-    Ok(FileSystem {
-        magic: stat.f_type as u64,
-        block_size: stat.f_bsize as u64,
-        blocks: stat.f_blocks as u64,
-        available: stat.f_bavail as u64,
-        inodes: stat.f_files as u64,
-        free_inodes: stat.f_ffree as u64,
-        read_only: flags.contains(fs::StatVfsMountFlags::RDONLY),
-    })
-}
-
-/// The number of the mount that a descriptor lies on.
-///
-/// # Errors
-/// The kernel's; `EOPNOTSUPP` before Linux 5.8.
-pub fn mount_number(fd: impl AsFd) -> Result<u64> {
-    let asked = fs::StatxFlags::MNT_ID;
-    let found = fs::statx(fd, c"", AtFlags::EMPTY_PATH, asked).named("statx")?;
-    if found.stx_mask & asked.bits() == 0 {
-        return Err(Error::new("statx", Errno::OPNOTSUPP));
-    }
-    Ok(found.stx_mnt_id)
-}
-
-/// Makes everything written to a file system durable, and reports write errors met since the
-/// descriptor was opened.
-///
-/// # Errors
-/// The kernel's; `EIO` means that data was lost.
-pub fn sync_file_system(fd: impl AsFd) -> Result<()> {
-    fs::syncfs(fd).named("syncfs")
-}
-
-/// Makes one file or directory durable.
-///
-/// # Errors
-/// The kernel's; `EIO` means that data was lost.
-pub fn sync(fd: impl AsFd) -> Result<()> {
-    uninterrupted(|| fs::fsync(&fd)).named("fsync")
 }
 
 /// Random bytes of the kernel.
