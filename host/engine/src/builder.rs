@@ -62,9 +62,12 @@ impl EngineBuilder {
     /// # Errors
     /// `InUse` when another process has the data root; `Invalid` for the config; what opening met.
     pub async fn build(self) -> Result<Engine> {
-        tokio::task::spawn_blocking(move || self.open())
-            .await
-            .map_err(|e| Error::new(longshore_core::ErrorKind::Broken, format!("opening the engine ended early: {e}")))?
+        tokio::task::spawn_blocking(move || self.open()).await.map_err(|e| {
+            Error::new(
+                longshore_core::ErrorKind::Broken,
+                format!("opening the engine ended early: {e}"),
+            )
+        })?
     }
 
     fn open(self) -> Result<Engine> {

@@ -52,7 +52,12 @@ pub(crate) fn examine(inner: &Inner) -> Result<Vec<Finding>> {
             findings.push(finding(&check, Fine, format!("usable, version {}", driver.version), ""));
         }
         for reason in driver.reasons {
-            findings.push(finding(&check, if driver.usable { Warn } else { bad }, reason.what, &reason.remedy));
+            findings.push(finding(
+                &check,
+                if driver.usable { Warn } else { bad },
+                reason.what,
+                &reason.remedy,
+            ));
         }
     }
     findings.push(cgroups());
@@ -72,14 +77,24 @@ pub(crate) fn examine(inner: &Inner) -> Result<Vec<Finding>> {
     }
     let changed = inner.drivers.config().changed_on_disk();
     findings.push(if changed {
-        finding("config", Warn, "a config file has changed since it was read", "run `longshore engine restart`")
+        finding(
+            "config",
+            Warn,
+            "a config file has changed since it was read",
+            "run `longshore engine restart`",
+        )
     } else {
         finding("config", Fine, "in force as it is on disk", "")
     });
     let hard = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     if let Some(line) = hard.lines().find(|line| line.starts_with("Max open files")) {
         let limit = line.split_whitespace().nth(4).unwrap_or("?");
-        findings.push(finding("open files", Fine, format!("at most {limit}; a container's ulimits are clamped to it"), ""));
+        findings.push(finding(
+            "open files",
+            Fine,
+            format!("at most {limit}; a container's ulimits are clamped to it"),
+            "",
+        ));
     }
     Ok(findings)
 }
@@ -88,7 +103,12 @@ fn cgroups() -> Finding {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let has = |fs: &str| mounts.lines().any(|line| line.contains(&format!(" - {fs} ")));
     match (has("cgroup"), has("cgroup2")) {
-        (true, true) => finding("cgroups", FindingState::Ok, "hybrid: version 1 controllers beside version 2", ""),
+        (true, true) => finding(
+            "cgroups",
+            FindingState::Ok,
+            "hybrid: version 1 controllers beside version 2",
+            "",
+        ),
         (true, false) => finding("cgroups", FindingState::Ok, "version 1", ""),
         (false, true) => finding("cgroups", FindingState::Ok, "version 2", ""),
         (false, false) => finding(
@@ -107,10 +127,19 @@ fn space(inner: &Inner) -> Finding {
     match looked {
         Ok(fs) => {
             let (free, total) = (fs.available * fs.block_size, fs.blocks * fs.block_size);
-            let percent = if total == 0 { 100 } else { free.saturating_mul(100) / total };
+            let percent = if total == 0 {
+                100
+            } else {
+                free.saturating_mul(100) / total
+            };
             let what = format!("{} GiB free in {}", free >> 30, inner.paths.data.display());
             if percent < 5 {
-                finding("space", FindingState::Warn, what, "remove images and containers that are not needed")
+                finding(
+                    "space",
+                    FindingState::Warn,
+                    what,
+                    "remove images and containers that are not needed",
+                )
             } else {
                 finding("space", FindingState::Ok, what, "")
             }

@@ -7,8 +7,8 @@ use bollard_stubs::models;
 use tokio::sync::Semaphore;
 
 use crate::config::Config;
-use crate::container::{Containers, CreatedContainer};
 use crate::container::{AttachRequest, ExecSession, ListRequest, LogRequest};
+use crate::container::{Containers, CreatedContainer};
 use crate::doctor::Finding;
 use crate::drivers::{Choice, DriverView, Drivers};
 use crate::error::{Error, Result};
@@ -117,7 +117,8 @@ impl Engine {
 
     /// What a run would do, without doing it.
     pub async fn explain(&self, body: models::ContainerCreateBody, choice: Choice) -> Result<Vec<Explained>> {
-        self.run(move |inner| crate::explain::explain(inner, body, &choice)).await
+        self.run(move |inner| crate::explain::explain(inner, body, &choice))
+            .await
     }
 }
 
@@ -148,7 +149,9 @@ impl Engine {
     ) -> Result<String> {
         self.run(move |inner| {
             let slot = inner.drivers.graph(&inner.drivers.chosen("graph", &choice)?)?;
-            inner.images.import(&mut archive, name.as_deref(), &changes, &message, &slot)
+            inner
+                .images
+                .import(&mut archive, name.as_deref(), &changes, &message, &slot)
         })
         .await
     }
@@ -275,8 +278,12 @@ impl Engine {
     /// Removes a container.
     pub async fn remove(&self, word: &str, force: bool, volumes: bool) -> Result<()> {
         let word = word.to_owned();
-        self.run(move |inner| inner.containers.remove(&inner.containers.resolve(&word)?, force, volumes))
-            .await
+        self.run(move |inner| {
+            inner
+                .containers
+                .remove(&inner.containers.resolve(&word)?, force, volumes)
+        })
+        .await
     }
 
     /// Lists containers, newest first.
@@ -312,15 +319,23 @@ impl Engine {
     /// Sets the size of a container's terminal.
     pub async fn resize(&self, word: &str, rows: u16, columns: u16) -> Result<()> {
         let word = word.to_owned();
-        self.run(move |inner| inner.containers.resize(&inner.containers.resolve(&word)?, rows, columns))
-            .await
+        self.run(move |inner| {
+            inner
+                .containers
+                .resize(&inner.containers.resolve(&word)?, rows, columns)
+        })
+        .await
     }
 
     /// Writes a container's log, framed unless it has a terminal. Ends with the container when it
     /// follows, and when the reader is gone.
     pub async fn logs(&self, word: &str, request: LogRequest, mut to: impl Write + Send + 'static) -> Result<()> {
         let word = word.to_owned();
-        let pool = if request.follow { &self.followers } else { &self.operations };
+        let pool = if request.follow {
+            &self.followers
+        } else {
+            &self.operations
+        };
         self.on(pool, move |inner| {
             inner
                 .containers
@@ -345,7 +360,8 @@ impl Engine {
         size: Option<(u16, u16)>,
     ) -> Result<()> {
         let id = id.to_owned();
-        self.run(move |inner| inner.containers.exec_start(&id, tty, client, size)).await
+        self.run(move |inner| inner.containers.exec_start(&id, tty, client, size))
+            .await
     }
 
     /// Shows a session.
@@ -357,7 +373,8 @@ impl Engine {
     /// Sets the size of a session's terminal.
     pub async fn exec_resize(&self, id: &str, rows: u16, columns: u16) -> Result<()> {
         let id = id.to_owned();
-        self.run(move |inner| inner.containers.exec_resize(&id, rows, columns)).await
+        self.run(move |inner| inner.containers.exec_resize(&id, rows, columns))
+            .await
     }
 }
 

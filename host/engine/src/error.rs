@@ -117,6 +117,9 @@ impl From<rusqlite::Error> for Error {
 
 impl From<serde_json::Error> for Error {
     fn from(error: serde_json::Error) -> Self {
-        Self::new(ErrorKind::Corrupt, format!("a record of the engine cannot be read: {error}"))
+        Self::new(
+            ErrorKind::Corrupt,
+            format!("a record of the engine cannot be read: {error}"),
+        )
     }
 }

@@ -57,7 +57,14 @@ pub(crate) fn explain(inner: &Inner, body: models::ContainerCreateBody, choice: 
     let id = new_id()?;
     let short = |text: String| shorten(&text);
     if slot.capabilities.acts {
-        say("tree", format!("driver {} makes the layer {}: it acts by itself", slot.name, short(id.to_string())));
+        say(
+            "tree",
+            format!(
+                "driver {} makes the layer {}: it acts by itself",
+                slot.name,
+                short(id.to_string())
+            ),
+        );
     } else {
         let created = slot.ask_create(&id, &chain, Role::Container)?;
         for step in &created.steps {
@@ -88,7 +95,10 @@ pub(crate) fn explain(inner: &Inner, body: models::ContainerCreateBody, choice: 
         },
     );
     let exec = inner.drivers.chosen("exec", choice)?;
-    say("exec", format!("driver {exec} acts by itself: create the container, then start it"));
+    say(
+        "exec",
+        format!("driver {exec} acts by itself: create the container, then start it"),
+    );
     Ok(steps)
 }
 
@@ -110,7 +120,10 @@ fn shorten(text: &str) -> String {
 }
 
 fn place(at: &Place, folder: &str) -> String {
-    let object = at.object.as_deref().map_or_else(|| format!("<area {}>", at.area), str::to_owned);
+    let object = at
+        .object
+        .as_deref()
+        .map_or_else(|| format!("<area {}>", at.area), str::to_owned);
     if at.path.is_empty() {
         format!("{folder}/{object}")
     } else {
@@ -121,9 +134,16 @@ fn place(at: &Place, folder: &str) -> String {
 fn tree_step(step: &TreeStep, folder: &str) -> String {
     match step {
         TreeStep::Directory { at, mode, owner, .. } => {
-            format!("directory {} mode {mode:04o} owner {}:{}", place(at, folder), owner.uid, owner.gid)
+            format!(
+                "directory {} mode {mode:04o} owner {}:{}",
+                place(at, folder),
+                owner.uid,
+                owner.gid
+            )
         }
-        TreeStep::File { at, content, .. } => format!("file {} ({} bytes)", place(at, folder), content.as_bytes().len()),
+        TreeStep::File { at, content, .. } => {
+            format!("file {} ({} bytes)", place(at, folder), content.as_bytes().len())
+        }
         TreeStep::Symlink { at, target } => format!("symlink {} -> {target}", place(at, folder)),
         TreeStep::Rename { from, to } => format!("rename {} to {}", place(from, folder), place(to, folder)),
         TreeStep::Copy { from, to } => format!("copy {} to {}", place(from, folder), place(to, folder)),

@@ -47,9 +47,9 @@ pub use bollard_stubs::models;
 
 pub use builder::EngineBuilder;
 pub use config::Config;
-pub use container::{AttachRequest, CreatedContainer, ExecSession, ListRequest, LogRequest, parse_signal};
+pub use container::{AttachRequest, CreatedContainer, ExecSession, ListRequest, LogRequest, Waiter, parse_signal};
 pub use doctor::{Finding, FindingState};
-pub use drivers::{Choice, DriverView};
+pub use drivers::{Choice, DriverReason, DriverView};
 pub use engine::Engine;
 pub use error::{Error, ErrorKind, Result};
 pub use explain::Explained;

@@ -61,7 +61,11 @@ impl Paths {
 
     /// A layer's record of a graph driver.
     pub fn layer_record(&self, folder: &str, chain_hex: &str) -> PathBuf {
-        self.data.join("image").join(folder).join("layerdb/sha256").join(chain_hex)
+        self.data
+            .join("image")
+            .join(folder)
+            .join("layerdb/sha256")
+            .join(chain_hex)
     }
 
     /// An image's config.
@@ -113,7 +117,9 @@ pub(crate) fn write_whole(path: &Path, content: &[u8], mode: u32, durable: bool)
     }
     fs::rename(&scratch, path).map_err(|e| error(&e))?;
     if durable && let Some(folder) = path.parent() {
-        fs::File::open(folder).and_then(|f| f.sync_all()).map_err(|e| error(&e))?;
+        fs::File::open(folder)
+            .and_then(|f| f.sync_all())
+            .map_err(|e| error(&e))?;
     }
     Ok(())
 }
@@ -125,7 +131,10 @@ pub(crate) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut content = Vec::new();
     file.take(limit + 1).read_to_end(&mut content).map_err(|e| error(&e))?;
     if content.len() as u64 > limit {
-        return Err(Error::corrupt(format!("{} is larger than {limit} bytes", path.display())));
+        return Err(Error::corrupt(format!(
+            "{} is larger than {limit} bytes",
+            path.display()
+        )));
     }
     Ok(content)
 }
@@ -138,8 +147,10 @@ fn root_id(data: &Path) -> Result<String> {
             if id.len() == 16 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
                 return Ok(id.to_owned());
             }
-            Err(Error::corrupt(format!("{} does not hold 16 hexadecimal digits", file.display()))
-                .hint("remove the file; a new ID is made at the next start, after all containers were stopped"))
+            Err(
+                Error::corrupt(format!("{} does not hold 16 hexadecimal digits", file.display()))
+                    .hint("remove the file; a new ID is made at the next start, after all containers were stopped"),
+            )
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             let id = hex::encode(random::<8>()?);

@@ -178,20 +178,64 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_its_place_and_the_nearest_key() {
         for (text, message, hint) in [
-            ("[graf]\n", "line 1, column 2: unknown section `graf`", "did you mean `graph`?"),
-            ("\n[graph]\ndrivr = \"x\"\n", "line 3, column 1: unknown key in [graph] `drivr`", "did you mean `driver`?"),
-            ("[network]\ndriver = \"x\"\n", "line 2, column 1: unknown key in [network] `driver`", "known are default"),
-            ("[graph]\ndriver = 3\n", "line 2, column 10: `graph.driver` must be a text in quotes", ""),
-            ("[graph]\ndriver = \"\"\n", "line 2, column 10: `graph.driver` is empty", ""),
-            ("graph = 1\n", "line 1, column 9: `graph` must be a table, as in [graph]", ""),
-            ("[plugin.foo]\n", "line 1, column 9: `foo` is not <kind>-<name>", "kinds are"),
-            ("[plugin.graph-x]\nisolation = \"wasm\"\n", "line 2, column 13: isolation \"wasm\" is not available", "this version"),
-            ("[plugin.graph-x]\npaht = \"x\"\n", "line 2, column 1: unknown key in [plugin.graph-x] `paht`", "did you mean `path`?"),
-            ("[graph.overlay]\nx = [1]\n", "line 2, column 5: `x` must be a text, a whole number, true or false", ""),
+            (
+                "[graf]\n",
+                "line 1, column 2: unknown section `graf`",
+                "did you mean `graph`?",
+            ),
+            (
+                "\n[graph]\ndrivr = \"x\"\n",
+                "line 3, column 1: unknown key in [graph] `drivr`",
+                "did you mean `driver`?",
+            ),
+            (
+                "[network]\ndriver = \"x\"\n",
+                "line 2, column 1: unknown key in [network] `driver`",
+                "known are default",
+            ),
+            (
+                "[graph]\ndriver = 3\n",
+                "line 2, column 10: `graph.driver` must be a text in quotes",
+                "",
+            ),
+            (
+                "[graph]\ndriver = \"\"\n",
+                "line 2, column 10: `graph.driver` is empty",
+                "",
+            ),
+            (
+                "graph = 1\n",
+                "line 1, column 9: `graph` must be a table, as in [graph]",
+                "",
+            ),
+            (
+                "[plugin.foo]\n",
+                "line 1, column 9: `foo` is not <kind>-<name>",
+                "kinds are",
+            ),
+            (
+                "[plugin.graph-x]\nisolation = \"wasm\"\n",
+                "line 2, column 13: isolation \"wasm\" is not available",
+                "this version",
+            ),
+            (
+                "[plugin.graph-x]\npaht = \"x\"\n",
+                "line 2, column 1: unknown key in [plugin.graph-x] `paht`",
+                "did you mean `path`?",
+            ),
+            (
+                "[graph.overlay]\nx = [1]\n",
+                "line 2, column 5: `x` must be a text, a whole number, true or false",
+                "",
+            ),
         ] {
             let error = parse(text).unwrap_err();
             assert_eq!(error.message, message);
-            assert!(error.hint.as_deref().unwrap_or_default().starts_with(hint), "{:?}", error.hint);
+            assert!(
+                error.hint.as_deref().unwrap_or_default().starts_with(hint),
+                "{:?}",
+                error.hint
+            );
         }
         assert!(parse("[graph\n").unwrap_err().message.starts_with("line 1, column"));
     }

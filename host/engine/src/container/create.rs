@@ -78,7 +78,10 @@ impl Containers {
             started: None,
             error: None,
         };
-        super::spec_of::check(&record, !self.drivers.network_shares_host(&record.network)?)?;
+        warnings.extend(super::spec_of::check(
+            &record,
+            !self.drivers.network_shares_host(&record.network)?,
+        )?);
         let chain = self.layers.chain(record.chain.as_deref(), &slot)?;
         let container = Container::new(id.clone(), record.clone());
         let _busy = container.begin();
@@ -168,7 +171,9 @@ fn checked_name(name: &str) -> Result<&str> {
     let good = bare.len() >= 2
         && bare.len() <= 255
         && bare.as_bytes()[0].is_ascii_alphanumeric()
-        && bare.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
+        && bare
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
     if good {
         return Ok(bare);
     }
@@ -274,9 +279,9 @@ fn arguments(config: &models::ContainerConfig) -> Result<Vec<String>> {
 /// ignored.
 fn check_host(host: &models::HostConfig, warnings: &mut Vec<String>) -> Result<()> {
     let number = |name: &str, value: Option<i64>, least: i64| match value {
-        Some(value) if value != 0 && value < least => {
-            Err(Error::invalid(format!("{name}: {value} is less than the least possible, {least}")))
-        }
+        Some(value) if value != 0 && value < least => Err(Error::invalid(format!(
+            "{name}: {value} is less than the least possible, {least}"
+        ))),
         _ => Ok(()),
     };
     number("Memory", host.memory, MIN_MEMORY)?;
@@ -291,7 +296,9 @@ fn check_host(host: &models::HostConfig, warnings: &mut Vec<String>) -> Result<(
         && swap > 0
         && (memory == 0 || swap < memory)
     {
-        return Err(Error::invalid("MemorySwap: must be at least Memory, which must be set with it"));
+        return Err(Error::invalid(
+            "MemorySwap: must be at least Memory, which must be set with it",
+        ));
     }
     if host.oom_score_adj.is_some_and(|adj| !(-1000..=1000).contains(&adj)) {
         return Err(Error::invalid("OomScoreAdj: must lie between -1000 and 1000"));
@@ -305,7 +312,9 @@ fn check_host(host: &models::HostConfig, warnings: &mut Vec<String>) -> Result<(
     for ulimit in host.ulimits.iter().flatten() {
         let name = ulimit.name.as_deref().unwrap_or_default();
         if matches!((ulimit.soft, ulimit.hard), (Some(soft), Some(hard)) if hard >= 0 && soft > hard) {
-            return Err(Error::invalid(format!("Ulimits: {name}: the soft limit is above the hard limit")));
+            return Err(Error::invalid(format!(
+                "Ulimits: {name}: the soft limit is above the hard limit"
+            )));
         }
     }
     unavailable(host)?;
@@ -318,7 +327,10 @@ fn check_host(host: &models::HostConfig, warnings: &mut Vec<String>) -> Result<(
 fn unavailable(host: &models::HostConfig) -> Result<()> {
     let refuse = |what: &str| Err(Error::unsupported(format!("{what} is not available in this version")));
     if let Some(policy) = &host.restart_policy
-        && !matches!(policy.name, None | Some(models::RestartPolicyNameEnum::EMPTY | models::RestartPolicyNameEnum::NO))
+        && !matches!(
+            policy.name,
+            None | Some(models::RestartPolicyNameEnum::EMPTY | models::RestartPolicyNameEnum::NO)
+        )
     {
         return refuse("RestartPolicy: a restart policy other than no");
     }
@@ -355,7 +367,8 @@ const ADJECTIVES: [&str; 24] = [
 ];
 const VESSELS: [&str; 24] = [
     "barge", "brig", "canoe", "clipper", "coaster", "cutter", "dinghy", "dory", "ferry", "frigate", "galley", "junk",
-    "kayak", "ketch", "launch", "lugger", "packet", "pinnace", "schooner", "skiff", "sloop", "tender", "trawler", "yawl",
+    "kayak", "ketch", "launch", "lugger", "packet", "pinnace", "schooner", "skiff", "sloop", "tender", "trawler",
+    "yawl",
 ];
 
 /// A word of a list, and four digits behind the last one would make names unique; a clash is

@@ -75,7 +75,11 @@ impl Containers {
                 container.id
             )));
         }
-        if config.cmd.as_ref().is_none_or(|cmd| cmd.first().is_none_or(String::is_empty)) {
+        if config
+            .cmd
+            .as_ref()
+            .is_none_or(|cmd| cmd.first().is_none_or(String::is_empty))
+        {
             return Err(Error::invalid("No exec command specified"));
         }
         let id = ExecId::from_random(random()?);
@@ -105,11 +109,22 @@ impl Containers {
                 let session = lock(&container.execs).get(id).cloned()?;
                 Some((container, session))
             })
-            .ok_or_else(|| Error::not_found(format!("No such exec instance: {}", id.chars().take(80).collect::<String>())))
+            .ok_or_else(|| {
+                Error::not_found(format!(
+                    "No such exec instance: {}",
+                    id.chars().take(80).collect::<String>()
+                ))
+            })
     }
 
     /// Starts a session; its client's connection, if it has one, goes to the shim.
-    pub(crate) fn exec_start(&self, id: &str, tty: bool, client: Option<AttachRequest>, size: Option<(u16, u16)>) -> Result<()> {
+    pub(crate) fn exec_start(
+        &self,
+        id: &str,
+        tty: bool,
+        client: Option<AttachRequest>,
+        size: Option<(u16, u16)>,
+    ) -> Result<()> {
         let (container, session) = self.exec_session(id)?;
         let live = container.running()?;
         if session.started {

@@ -46,7 +46,11 @@ struct Line {
 
 impl LogRequest {
     fn wants(&self, line: &Line) -> bool {
-        let stream = if line.stream == "stderr" { self.stderr } else { self.stdout };
+        let stream = if line.stream == "stderr" {
+            self.stderr
+        } else {
+            self.stdout
+        };
         let at = crate::image::parse_time(&line.time).unwrap_or(0);
         stream && self.since.is_none_or(|since| at >= since) && self.until.is_none_or(|until| at <= until)
     }
@@ -117,7 +121,13 @@ impl Containers {
 
 /// Passes on every whole line from here; answers whether the reader is still there. `first` applies
 /// the limit of last lines.
-fn pass_on(reader: &mut BufReader<File>, request: &LogRequest, tty: bool, to: &mut dyn Write, first: bool) -> Result<bool> {
+fn pass_on(
+    reader: &mut BufReader<File>,
+    request: &LogRequest,
+    tty: bool,
+    to: &mut dyn Write,
+    first: bool,
+) -> Result<bool> {
     let mut kept: VecDeque<Line> = VecDeque::new();
     let mut raw = Vec::new();
     loop {
@@ -130,7 +140,9 @@ fn pass_on(reader: &mut BufReader<File>, request: &LogRequest, tty: bool, to: &m
         if raw.last() != Some(&b'\n') {
             // A line that is being written: it is read again when it is whole.
             let back = i64::try_from(read).unwrap_or(0);
-            reader.seek(SeekFrom::Current(-back)).map_err(|e| Error::io("read a log", &e))?;
+            reader
+                .seek(SeekFrom::Current(-back))
+                .map_err(|e| Error::io("read a log", &e))?;
             break;
         }
         // A line that a power cut left half written is passed over.

@@ -16,7 +16,7 @@ mod network;
 pub(crate) mod record;
 mod recover;
 mod remove;
-pub mod spec;
+mod spec;
 mod spec_of;
 mod start;
 mod stop;
@@ -37,12 +37,12 @@ use crate::store::Store;
 use crate::volume::Volumes;
 
 pub use attach::AttachRequest;
+pub use create::CreatedContainer;
 pub use exec::ExecSession;
 pub(crate) use live::Live;
 pub use logs::LogRequest;
-pub(crate) use record::{Ended, Record};
+pub(crate) use record::Record;
 pub use stop::parse_signal;
-pub use create::CreatedContainer;
 pub use view::ListRequest;
 pub use wait::Waiter;
 
@@ -212,7 +212,9 @@ impl Containers {
         if let Some(container) = table.values().find(|c| lock(&c.record).name == name) {
             return Ok(Arc::clone(container));
         }
-        let mut by_prefix = table.values().filter(|c| !word.is_empty() && c.id.as_str().starts_with(word));
+        let mut by_prefix = table
+            .values()
+            .filter(|c| !word.is_empty() && c.id.as_str().starts_with(word));
         match (by_prefix.next(), by_prefix.next()) {
             (Some(container), None) => Ok(Arc::clone(container)),
             (Some(_), Some(_)) => Err(Error::invalid(format!(

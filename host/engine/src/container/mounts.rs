@@ -51,7 +51,10 @@ pub(super) fn of(config: &models::ContainerConfig, host: &models::HostConfig) ->
         }
     }
     if mounts.len() > MAX_MOUNTS {
-        return Err(Error::invalid(format!("Mounts: {} are more than the most, {MAX_MOUNTS}", mounts.len())));
+        return Err(Error::invalid(format!(
+            "Mounts: {} are more than the most, {MAX_MOUNTS}",
+            mounts.len()
+        )));
     }
     mounts.sort_by_key(|mount| mount.target.matches('/').count());
     Ok(mounts)
@@ -89,7 +92,10 @@ fn anonymous(target: String) -> Mount {
 }
 
 fn clean(path: &str) -> String {
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let parts: Vec<&str> = path
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+        .collect();
     format!("/{}", parts.join("/"))
 }
 
@@ -98,7 +104,9 @@ fn clean(path: &str) -> String {
 fn target_of(field: &str, target: &str) -> Result<String> {
     let wrong = |why: &str| {
         let shown: String = target.chars().take(100).collect();
-        Err(Error::invalid(format!("{field}: invalid mount target {shown:?}: {why}")))
+        Err(Error::invalid(format!(
+            "{field}: invalid mount target {shown:?}: {why}"
+        )))
     };
     if !target.starts_with('/') {
         return wrong("it must be an absolute path");
@@ -213,7 +221,11 @@ fn mount_spec(asked: &models::Mount) -> Result<Mount> {
             }
             mount.source = MountSource::Tmpfs(options);
         }
-        Some(other) => return Err(wrong(&format!("type {other} is not available; use bind, volume or tmpfs"))),
+        Some(other) => {
+            return Err(wrong(&format!(
+                "type {other} is not available; use bind, volume or tmpfs"
+            )));
+        }
     }
     Ok(mount)
 }
@@ -242,8 +254,14 @@ mod tests {
     fn binds_are_read_as_docker_reads_them() {
         assert_eq!(bind_spec("/a:/b:ro").unwrap().source, MountSource::Bind("/a".into()));
         assert!(bind_spec("/a:/b:ro").unwrap().read_only);
-        assert!(matches!(bind_spec("data:/b").unwrap().source, MountSource::Volume { anonymous: false, .. }));
-        assert!(matches!(bind_spec("/b").unwrap().source, MountSource::Volume { anonymous: true, .. }));
+        assert!(matches!(
+            bind_spec("data:/b").unwrap().source,
+            MountSource::Volume { anonymous: false, .. }
+        ));
+        assert!(matches!(
+            bind_spec("/b").unwrap().source,
+            MountSource::Volume { anonymous: true, .. }
+        ));
         assert_eq!(bind_spec("/a//x/:/b/").unwrap().target, "/b");
     }
 

@@ -12,7 +12,9 @@ use crate::error::{Error, Result};
 
 /// The ID of a network that is made by its driver's being there: derived from its name.
 fn network_id(name: &str) -> Result<NetworkId> {
-    Ok(NetworkId::parse(hex::encode(Sha256::digest(format!("network {name}"))))?)
+    Ok(NetworkId::parse(hex::encode(Sha256::digest(format!(
+        "network {name}"
+    ))))?)
 }
 
 /// The ID of a container's endpoint, derived from both, so that calls can be repeated.
@@ -50,7 +52,10 @@ impl Containers {
         )?;
         if slot.capabilities.shares_host {
             if !joined.plan.steps.is_empty() {
-                return Err(breach(&slot.name, "plans steps for a container that shares the host's namespace"));
+                return Err(breach(
+                    &slot.name,
+                    "plans steps for a container that shares the host's namespace",
+                ));
             }
             return Ok(Network::Host);
         }
@@ -58,7 +63,10 @@ impl Containers {
         for step in joined.plan.steps {
             match step {
                 // The namespace is fresh: nothing but lo is there to be raised.
-                NetStep::Up { side: Side::Sandbox, link } if link.as_str() == "lo" => up.push(link),
+                NetStep::Up {
+                    side: Side::Sandbox,
+                    link,
+                } if link.as_str() == "lo" => up.push(link),
                 NetStep::Up { link, .. } => {
                     return Err(breach(&slot.name, &format!("raises link {link}, which is not its own")));
                 }

@@ -61,9 +61,11 @@ impl Containers {
         self.all()
             .iter()
             .filter(|container| {
-                container.record().mounts.iter().any(
-                    |mount| matches!(&mount.source, MountSource::Volume { name: used, .. } if used == name),
-                )
+                container
+                    .record()
+                    .mounts
+                    .iter()
+                    .any(|mount| matches!(&mount.source, MountSource::Volume { name: used, .. } if used == name))
             })
             .map(|container| container.id.to_string())
             .collect()

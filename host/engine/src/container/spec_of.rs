@@ -22,13 +22,15 @@ pub(crate) fn cgroup_path(root_id: &str, id: &str) -> String {
     format!("/longshore/{root_id}/{id}")
 }
 
-/// Refuses at creation what the configuration could not be built from.
-pub(super) fn check(record: &Record, own_network: bool) -> Result<()> {
+/// Refuses at creation what the configuration could not be built from. Answers what this machine does
+/// not allow and was changed.
+pub(super) fn check(record: &Record, own_network: bool) -> Result<Vec<String>> {
     let mut input = SpecInput::new("new", "/", "/longshore/new", Host::here());
     fill(&mut input, record)?;
     // Which namespace it will be does not matter yet; that there will be one decides on sysctls.
     input.network_namespace = own_network.then(|| "/proc/self/ns/net".to_owned());
-    spec::build(&input).map(drop)
+    spec::build(&input)?;
+    Ok(spec::warnings(&input))
 }
 
 /// The configuration as JSON.
@@ -90,7 +92,11 @@ fn add_mount(input: &mut SpecInput, mount: &Mount, volume: &mut usize, run: &std
     let source = match &mount.source {
         MountSource::Tmpfs(options) => {
             let option = |(key, value): (&String, &String)| {
-                if value.is_empty() { key.clone() } else { format!("{key}={value}") }
+                if value.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{key}={value}")
+                }
             };
             let mut options: Vec<String> = options.iter().map(option).collect();
             if mount.read_only {
@@ -143,8 +149,16 @@ fn fill(input: &mut SpecInput, record: &Record) -> Result<()> {
         Some(size) if size > 0 => u64::try_from(size).unwrap_or(spec::DEFAULT_SHM_SIZE),
         _ => spec::DEFAULT_SHM_SIZE,
     };
-    input.oom_score_adj = host.oom_score_adj.filter(|adj| *adj != 0).and_then(|adj| i32::try_from(adj).ok());
-    input.sysctls = host.sysctls.clone().unwrap_or_default().into_iter().collect::<BTreeMap<_, _>>();
+    input.oom_score_adj = host
+        .oom_score_adj
+        .filter(|adj| *adj != 0)
+        .and_then(|adj| i32::try_from(adj).ok());
+    input.sysctls = host
+        .sysctls
+        .clone()
+        .unwrap_or_default()
+        .into_iter()
+        .collect::<BTreeMap<_, _>>();
     input.device_rules = host.device_cgroup_rules.clone().unwrap_or_default();
     input.devices = devices(host)?;
     input.rlimits = rlimits(host);
@@ -175,19 +189,26 @@ fn security(input: &mut SpecInput, host: &models::HostConfig) -> Result<()> {
             ("seccomp", "unconfined") => input.seccomp = Seccomp::Unconfined,
             ("seccomp", "builtin") => input.seccomp = Seccomp::Default,
             ("seccomp", profile) => {
-                input.seccomp = Seccomp::Profile(serde_json::from_str(profile).map_err(|e| {
-                    Error::invalid(format!("SecurityOpt: the seccomp profile cannot be read: {e}"))
-                })?);
+                input.seccomp =
+                    Seccomp::Profile(serde_json::from_str(profile).map_err(|e| {
+                        Error::invalid(format!("SecurityOpt: the seccomp profile cannot be read: {e}"))
+                    })?);
             }
             ("apparmor", "unconfined") | ("label", "disable") => {}
             ("apparmor" | "label", _) => {
-                return Err(Error::unsupported(format!("SecurityOpt: {key} is not available in this version")));
+                return Err(Error::unsupported(format!(
+                    "SecurityOpt: {key} is not available in this version"
+                )));
             }
             ("systempaths", "unconfined") => {
                 input.masked_paths = Some(Vec::new());
                 input.read_only_paths = Some(Vec::new());
             }
-            _ => return Err(Error::invalid(format!("SecurityOpt: invalid security option {option:?}"))),
+            _ => {
+                return Err(Error::invalid(format!(
+                    "SecurityOpt: invalid security option {option:?}"
+                )));
+            }
         }
     }
     Ok(())
@@ -198,7 +219,11 @@ fn devices(host: &models::HostConfig) -> Result<Vec<Device>> {
     for device in host.devices.iter().flatten() {
         let path = device.path_on_host.clone().unwrap_or_default();
         let target = device.path_in_container.clone().unwrap_or_else(|| path.clone());
-        let access = device.cgroup_permissions.clone().filter(|a| !a.is_empty()).unwrap_or_else(|| "rwm".into());
+        let access = device
+            .cgroup_permissions
+            .clone()
+            .filter(|a| !a.is_empty())
+            .unwrap_or_else(|| "rwm".into());
         found.extend(spec::host_devices(std::path::Path::new(&path), &target, &access)?);
     }
     Ok(found)
@@ -257,7 +282,9 @@ pub(super) fn process(record: &Record, config: &models::ExecConfig, tty: bool, r
     }
     let mine = config.env.clone().unwrap_or_default();
     let key = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
-    input.env.retain(|theirs| !mine.iter().any(|entry| key(entry) == key(theirs)));
+    input
+        .env
+        .retain(|theirs| !mine.iter().any(|entry| key(entry) == key(theirs)));
     input.env.extend(mine.into_iter().filter(|entry| entry.contains('=')));
     if tty && !input.env.iter().any(|entry| entry.starts_with("TERM=")) {
         input.env.push("TERM=xterm".into());

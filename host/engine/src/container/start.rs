@@ -7,7 +7,7 @@
 //! the reason in its record.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use longshore_core::graph::Access;
@@ -130,7 +130,10 @@ impl Containers {
         Ok((client, notices))
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one call, made in one place, of what a shim is given")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "one call, made in one place, of what a shim is given"
+    )]
     fn boot(
         &self,
         container: &Arc<Container>,
@@ -302,9 +305,11 @@ impl Containers {
             .mounts
             .iter()
             .filter_map(|mount| match &mount.source {
-                MountSource::Volume { name, .. } => {
-                    Some(self.volumes.mount(name, id, mount, root).map_err(|e| e.context(format_args!("mount volume {name}"))))
-                }
+                MountSource::Volume { name, .. } => Some(
+                    self.volumes
+                        .mount(name, id, mount, root)
+                        .map_err(|e| e.context(format_args!("mount volume {name}"))),
+                ),
                 MountSource::Bind(_) | MountSource::Tmpfs(_) => None,
             })
             .collect()

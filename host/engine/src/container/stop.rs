@@ -24,7 +24,11 @@ const SIGNALS: [&str; 31] = [
 pub fn parse_signal(text: &str) -> Result<u8> {
     let wrong = || Error::invalid(format!("Invalid signal: {}", text.chars().take(40).collect::<String>()));
     if let Ok(number) = text.parse::<u8>() {
-        return if (1..=64).contains(&number) { Ok(number) } else { Err(wrong()) };
+        return if (1..=64).contains(&number) {
+            Ok(number)
+        } else {
+            Err(wrong())
+        };
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -32,8 +36,14 @@ pub fn parse_signal(text: &str) -> Result<u8> {
         return u8::try_from(at + 1).map_err(|_| wrong());
     }
     let real_time = |base: u8, rest: &str, sign: i16| -> Option<u8> {
-        let offset = if rest.is_empty() { 0 } else { rest.get(1..)?.parse::<i16>().ok()? };
-        u8::try_from(i16::from(base) + sign * offset).ok().filter(|n| (34..=64).contains(n))
+        let offset = if rest.is_empty() {
+            0
+        } else {
+            rest.get(1..)?.parse::<i16>().ok()?
+        };
+        u8::try_from(i16::from(base) + sign * offset)
+            .ok()
+            .filter(|n| (34..=64).contains(n))
     };
     if let Some(rest) = name.strip_prefix("RTMIN") {
         return real_time(34, rest, 1).ok_or_else(wrong);
@@ -79,11 +89,10 @@ impl Containers {
         if live.wait(limit, |s| s.settled) {
             return Ok(true);
         }
-        Err(Error::unavailable(format!(
-            "container {} did not end although it was killed",
-            container.id
-        ))
-        .hint("a process of it waits in the kernel; look for state D in ps"))
+        Err(
+            Error::unavailable(format!("container {} did not end although it was killed", container.id))
+                .hint("a process of it waits in the kernel; look for state D in ps"),
+        )
     }
 
     /// Sends a signal to init. SIGKILL kills everything and waits for the end.
@@ -91,25 +100,18 @@ impl Containers {
         let signal = if signal.is_empty() { 9 } else { parse_signal(signal)? };
         let live = container.running()?;
         if signal == 9 {
-            live.call(Request::Stop { signal, timeout_ms: Some(0) }, Vec::new())?;
+            live.call(
+                Request::Stop {
+                    signal,
+                    timeout_ms: Some(0),
+                },
+                Vec::new(),
+            )?;
             live.wait(Some(Duration::from_secs(20)), |s| s.settled);
             return Ok(());
         }
         live.call(Request::Signal { number: signal }, Vec::new())?;
         Ok(())
-    }
-
-    /// Waits until a container does not run. Answers its exit code.
-    pub(crate) fn wait_stopped(&self, container: &Arc<Container>) -> i64 {
-        if let Some(live) = container.live()
-            && !live.status().settled
-        {
-            live.wait(None, |s| s.settled);
-            if let Some((code, _)) = live.status().exit {
-                return code;
-            }
-        }
-        container.record().ended.map_or(0, |ended| ended.code)
     }
 
     /// Freezes or thaws all processes.
@@ -142,7 +144,14 @@ mod tests {
 
     #[test]
     fn signals_have_numbers_and_names() {
-        for (text, number) in [("9", 9), ("SIGTERM", 15), ("hup", 1), ("SIGRTMIN+1", 35), ("RTMAX-1", 63), ("SIGSYS", 31)] {
+        for (text, number) in [
+            ("9", 9),
+            ("SIGTERM", 15),
+            ("hup", 1),
+            ("SIGRTMIN+1", 35),
+            ("RTMAX-1", 63),
+            ("SIGSYS", 31),
+        ] {
             assert_eq!(parse_signal(text).unwrap(), number, "{text}");
         }
         for bad in ["0", "65", "", "SIGFOO", "RTMIN+99", "-1", "RTMIN+"] {

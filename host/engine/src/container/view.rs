@@ -26,8 +26,9 @@ impl Containers {
     pub(crate) fn list(&self, request: &ListRequest) -> Result<Vec<models::ContainerSummary>> {
         const KNOWN: [&str; 7] = ["name", "id", "status", "label", "ancestor", "exited", "volume"];
         if let Some(other) = request.filters.keys().find(|key| !KNOWN.contains(&key.as_str())) {
-            return Err(Error::invalid(format!("invalid filter '{other}'"))
-                .hint(format!("filters are {}", KNOWN.join(", "))));
+            return Err(
+                Error::invalid(format!("invalid filter '{other}'")).hint(format!("filters are {}", KNOWN.join(", ")))
+            );
         }
         let by_state = request.filters.contains_key("status") || request.filters.contains_key("exited");
         let mut found = Vec::new();
@@ -59,12 +60,18 @@ impl Containers {
                     None => labels.contains_key(value),
                 },
                 "ancestor" => {
-                    record.image == *value || self.images.resolve_row(value).is_ok_and(|row| row.id == record.image_id)
+                    record.image == *value
+                        || self
+                            .images
+                            .resolve_row(value)
+                            .is_ok_and(|row| row.id == record.image_id)
                 }
-                "exited" => record.ended.as_ref().is_some_and(|ended| ended.code.to_string() == *value),
+                "exited" => record
+                    .ended
+                    .as_ref()
+                    .is_some_and(|ended| ended.code.to_string() == *value),
                 "volume" => record.mounts.iter().any(|mount| {
-                    mount.target == *value
-                        || matches!(&mount.source, MountSource::Volume { name, .. } if name == value)
+                    mount.target == *value || matches!(&mount.source, MountSource::Volume { name, .. } if name == value)
                 }),
                 _ => false,
             })

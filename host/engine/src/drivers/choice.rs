@@ -19,7 +19,9 @@ impl Choice {
             let (kind, name) = word
                 .split_once('=')
                 .filter(|(_, name)| !name.is_empty())
-                .ok_or_else(|| Error::invalid(format!("--driver {word:?} is not KIND=NAME")).hint("as in --driver graph=vfs"))?;
+                .ok_or_else(|| {
+                    Error::invalid(format!("--driver {word:?} is not KIND=NAME")).hint("as in --driver graph=vfs")
+                })?;
             if !["graph", "volume", "exec", "network"].contains(&kind) {
                 return Err(Error::invalid(format!("--driver: {kind:?} is no kind of driver"))
                     .hint("kinds are graph, volume, exec, network"));
@@ -45,7 +47,10 @@ mod tests {
     #[test]
     fn pairs_are_read_and_others_refused() {
         let choice = Choice::parse("graph=vfs, exec=native").unwrap();
-        assert_eq!((choice.get("graph"), choice.get("exec"), choice.get("volume")), (Some("vfs"), Some("native"), None));
+        assert_eq!(
+            (choice.get("graph"), choice.get("exec"), choice.get("volume")),
+            (Some("vfs"), Some("native"), None)
+        );
         assert_eq!(Choice::parse("").unwrap(), Choice::default());
         for bad in ["vfs", "graph=", "disk=x", "graph=a,graph=b"] {
             assert!(Choice::parse(bad).is_err(), "{bad}");

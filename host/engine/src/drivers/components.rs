@@ -42,11 +42,6 @@ impl Components {
         )
     }
 
-    /// The folder.
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     /// The shim's program: in the folder, or in `bin` of the same tree.
     ///
     /// # Errors
@@ -68,7 +63,8 @@ impl Components {
             .into_iter()
             .find(|path| path.is_file())
             .ok_or_else(|| {
-                Error::not_found(format!("{name} is not in {}", self.folder.display())).hint("build it with `make build`")
+                Error::not_found(format!("{name} is not in {}", self.folder.display()))
+                    .hint("build it with `make build`")
             })
     }
 

@@ -7,7 +7,7 @@ use longshore_core::Context;
 use longshore_core::driver::{Area, OptionValue};
 use longshore_core::graph::{
     Access, Activate, Activated, Commit, Create, Created, Deactivate, GraphCapabilities, GraphDriver, LayerRef, Remove,
-    Role, Usage, Used, Whiteouts,
+    Role, Whiteouts,
 };
 use longshore_core::steps::TreeStep;
 use longshore_core::types::LayerId;
@@ -33,7 +33,9 @@ pub(crate) struct GraphSlot {
 
 impl std::fmt::Debug for GraphSlot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GraphSlot").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("GraphSlot")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -160,7 +162,12 @@ impl GraphSlot {
     }
 
     /// Mounts a layer: the detached mount, and how the tree stands for removals.
-    pub(crate) fn activate(&self, layer: &LayerRef, chain: &[LayerRef], access: Access) -> Result<(OwnedFd, Whiteouts)> {
+    pub(crate) fn activate(
+        &self,
+        layer: &LayerRef,
+        chain: &[LayerRef],
+        access: Access,
+    ) -> Result<(OwnedFd, Whiteouts)> {
         let activated = self.ask_activate(layer, chain, access)?;
         let ancestors: Vec<&str> = chain.iter().map(|layer| layer.id.as_str()).collect();
         let grants: Vec<&str> = self.grants.iter().map(String::as_str).collect();
@@ -196,17 +203,6 @@ impl GraphSlot {
             },
         )?;
         self.perform(&layer.id, chain, &removed.steps)
-    }
-
-    /// What a layer takes, as the driver counts it.
-    pub(crate) fn usage(&self, layer: &LayerRef, chain: &[LayerRef]) -> Result<Used> {
-        Ok(self.driver.usage(
-            &Context::background(),
-            Usage {
-                layer: layer.clone(),
-                chain: chain.to_vec(),
-            },
-        )?)
     }
 
     /// Flushes the file system of the driver's root.

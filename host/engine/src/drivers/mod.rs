@@ -46,7 +46,10 @@ fn probe(found: &Loaded, root: &Root, path: &Path, options: &[OptionValue]) -> R
 
 /// What the plugin's manifest wants and the policy granted.
 fn grants(found: &Loaded) -> Vec<String> {
-    found.manifest().map(|manifest| manifest.grants.clone()).unwrap_or_default()
+    found
+        .manifest()
+        .map(|manifest| manifest.grants.clone())
+        .unwrap_or_default()
 }
 
 /// A descriptor of a driver's root, for one that acts.
@@ -118,8 +121,10 @@ impl Drivers {
         let before = self.config();
         let same_plugins = config.plugins == before.plugins;
         if !same_plugins {
-            return Err(Error::unsupported("sections [plugin.…] changed, which a running engine does not take")
-                .hint("run `longshore engine restart`; containers go on"));
+            return Err(
+                Error::unsupported("sections [plugin.…] changed, which a running engine does not take")
+                    .hint("run `longshore engine restart`; containers go on"),
+            );
         }
         for kind in ["graph", "volume", "exec", "network"] {
             let Some(name) = config.kind(kind).and_then(|section| section.driver.clone()) else {
@@ -140,7 +145,8 @@ impl Drivers {
 
     fn find(&self, kind: &str, name: &str) -> Result<Arc<Loaded>> {
         self.registry.find(kind, name, None).map_err(|error| {
-            Error::from(error).hint("see `longshore driver ls` for the drivers that are here and why one cannot be used")
+            Error::from(error)
+                .hint("see `longshore driver ls` for the drivers that are here and why one cannot be used")
         })
     }
 

@@ -20,7 +20,9 @@ pub(crate) struct NetworkSlot {
 
 impl std::fmt::Debug for NetworkSlot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NetworkSlot").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("NetworkSlot")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 

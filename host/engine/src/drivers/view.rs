@@ -54,7 +54,11 @@ impl Drivers {
                 kind: entry.kind.clone(),
                 name: entry.name.clone(),
                 version: entry.version.clone(),
-                file: entry.path.as_ref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default(),
+                file: entry
+                    .path
+                    .as_ref()
+                    .map(|path| path.to_string_lossy().into_owned())
+                    .unwrap_or_default(),
                 isolation: "in-process".into(),
                 transport: "dylib".into(),
                 default: self
@@ -84,10 +88,11 @@ impl Drivers {
         match probe(loaded, &root, &self.paths.data, &values(config, loaded)) {
             Ok(probed) => {
                 view.usable = probed.usable && loaded.quarantined().is_none();
-                view.reasons.extend(probed.reasons.into_iter().map(|reason| DriverReason {
-                    what: reason.what,
-                    remedy: reason.remedy,
-                }));
+                view.reasons
+                    .extend(probed.reasons.into_iter().map(|reason| DriverReason {
+                        what: reason.what,
+                        remedy: reason.remedy,
+                    }));
             }
             Err(error) => view.reasons.push(DriverReason {
                 what: error.message,

@@ -29,7 +29,9 @@ pub(crate) struct VolumeSlot {
 
 impl std::fmt::Debug for VolumeSlot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("VolumeSlot").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("VolumeSlot")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -59,11 +61,10 @@ impl VolumeSlot {
         for value in values {
             if !known().any(|spec| spec.name == value.name) {
                 let names: Vec<&str> = known().map(|spec| spec.name.as_str()).collect();
-                return Err(Error::invalid(format!(
-                    "volume driver {} has no option {:?}",
-                    self.name, value.name
-                ))
-                .hint(format!("its options are {}", names.join(", "))));
+                return Err(
+                    Error::invalid(format!("volume driver {} has no option {:?}", self.name, value.name))
+                        .hint(format!("its options are {}", names.join(", "))),
+                );
             }
         }
         Ok(())
@@ -138,7 +139,11 @@ impl VolumeSlot {
             private: &private,
             ..PlanScope::new(&self.root, &self.areas, volume.name.as_str(), &[])
         };
-        let access = if read_only { plan::Access::Read } else { plan::Access::Write };
+        let access = if read_only {
+            plan::Access::Read
+        } else {
+            plan::Access::Write
+        };
         let checked = plan::check_plan(&mounted.plan, &scope, access)?;
         Ok((plan::build(checked)?, mounted))
     }

@@ -128,22 +128,25 @@ impl RunConfig {
                 self.labels.get_or_insert_default().insert(key, value);
             }
             "VOLUME" => {
-                let names: Vec<String> = serde_json::from_str(rest)
-                    .unwrap_or_else(|_| rest.split_whitespace().map(str::to_owned).collect());
+                let names: Vec<String> =
+                    serde_json::from_str(rest).unwrap_or_else(|_| rest.split_whitespace().map(str::to_owned).collect());
                 let volumes = self.volumes.get_or_insert_default();
                 volumes.extend(names.into_iter().map(|name| (name, serde_json::json!({}))));
             }
             "EXPOSE" => {
                 let ports = self.exposed_ports.get_or_insert_default();
                 ports.extend(rest.split_whitespace().map(|port| {
-                    let port = if port.contains('/') { port.to_owned() } else { format!("{port}/tcp") };
+                    let port = if port.contains('/') {
+                        port.to_owned()
+                    } else {
+                        format!("{port}/tcp")
+                    };
                     (port, serde_json::json!({}))
                 }));
             }
             other => {
-                return Err(Error::invalid(format!("{other} is not a valid --change instruction")).hint(
-                    "valid are CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME and WORKDIR",
-                ));
+                return Err(Error::invalid(format!("{other} is not a valid --change instruction"))
+                    .hint("valid are CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME and WORKDIR"));
             }
         }
         Ok(())
@@ -158,7 +161,14 @@ mod tests {
     #[test]
     fn changes_set_what_a_dockerfile_would() {
         let mut run = RunConfig::default();
-        for line in ["CMD [\"a\",\"b\"]", "env A=1", "WORKDIR /x", "VOLUME /a /b", "EXPOSE 80", "LABEL k=v"] {
+        for line in [
+            "CMD [\"a\",\"b\"]",
+            "env A=1",
+            "WORKDIR /x",
+            "VOLUME /a /b",
+            "EXPOSE 80",
+            "LABEL k=v",
+        ] {
             run.change(line).unwrap();
         }
         assert_eq!(run.cmd.unwrap(), ["a", "b"]);

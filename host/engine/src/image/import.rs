@@ -89,7 +89,9 @@ impl Images {
                 Layers::record(tx, std::slice::from_ref(layer))?;
             }
             tx.put_image(row)?;
-            names.iter().try_for_each(|name| tx.put_name(&name.canonical(), &row.id))
+            names
+                .iter()
+                .try_for_each(|name| tx.put_name(&name.canonical(), &row.id))
         })?;
         for (layer, _) in layers.iter().zip(&fresh).filter(|(_, fresh)| !**fresh) {
             self.layers.discard_copy(slot, layer);

@@ -46,18 +46,16 @@ impl Images {
     fn load_image(&self, image: &ArchiveImage, names: &[Reference], slot: &Arc<GraphSlot>) -> Result<Loaded> {
         super::config::ImageFile::parse(&image.config)?;
         let mut fresh = Vec::new();
-        let done = self
-            .load_layers(image, slot, &mut fresh)
-            .and_then(|(chain, size)| {
-                let row = ImageRow {
-                    id: image.config_digest.to_string(),
-                    chain,
-                    size,
-                    created: now_seconds(),
-                };
-                self.record(&row, &image.config, &fresh, names, slot)?;
-                Ok(row.id)
-            });
+        let done = self.load_layers(image, slot, &mut fresh).and_then(|(chain, size)| {
+            let row = ImageRow {
+                id: image.config_digest.to_string(),
+                chain,
+                size,
+                created: now_seconds(),
+            };
+            self.record(&row, &image.config, &fresh, names, slot)?;
+            Ok(row.id)
+        });
         match done {
             Ok(id) => Ok(Loaded {
                 id,

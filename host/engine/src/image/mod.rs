@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::layer::Layers;
 use crate::paths::{Paths, read_bounded, write_whole};
 use crate::reference::Reference;
-use crate::store::{ImageRow, Store, Tx};
+use crate::store::{ImageRow, Store};
 use config::ImageFile;
 
 pub use load::Loaded;
@@ -91,12 +91,16 @@ impl Images {
 
     pub(crate) fn open(&self, row: ImageRow) -> Result<Image> {
         let path = self.paths.image_config(hex_of(&row.id));
-        let raw = read_bounded(&path, config::MAX_CONFIG)
-            .map_err(|e| Error::corrupt(format!("the config of image {} is lost: {e}", row.id)).hint("load the image again"))?;
+        let raw = read_bounded(&path, config::MAX_CONFIG).map_err(|e| {
+            Error::corrupt(format!("the config of image {} is lost: {e}", row.id)).hint("load the image again")
+        })?;
         let digest = longshore_archive::digest::Digest::of(&raw).to_string();
         if digest != row.id {
-            return Err(Error::corrupt(format!("the config of image {} is damaged: its digest is {digest}", row.id))
-                .hint("load the image again"));
+            return Err(Error::corrupt(format!(
+                "the config of image {} is damaged: its digest is {digest}",
+                row.id
+            ))
+            .hint("load the image again"));
         }
         let file = ImageFile::parse(&raw)?;
         Ok(Image { row, raw, file })
@@ -170,7 +174,14 @@ impl Images {
             repo_digests: Some(Vec::new()),
             created: image.file.created.clone(),
             author: Some(image.file.author.clone().unwrap_or_default()),
-            comment: Some(image.file.history.last().and_then(|h| h.comment.clone()).unwrap_or_default()),
+            comment: Some(
+                image
+                    .file
+                    .history
+                    .last()
+                    .and_then(|h| h.comment.clone())
+                    .unwrap_or_default(),
+            ),
             architecture: Some(image.file.architecture.clone()),
             os: Some(image.file.os.clone()),
             variant: image.file.variant.clone(),
@@ -241,7 +252,9 @@ impl Images {
     pub(crate) fn tag(&self, word: &str, name: &str) -> Result<()> {
         let reference = Reference::parse(name)?;
         if reference.digest().is_some() {
-            return Err(Error::invalid(format!("{name:?} has a digest, and a tag cannot be made with one")));
+            return Err(Error::invalid(format!(
+                "{name:?} has a digest, and a tag cannot be made with one"
+            )));
         }
         let row = self.resolve_row(word)?;
         self.store.write(|tx| tx.put_name(&reference.canonical(), &row.id))?;
@@ -316,7 +329,10 @@ pub(crate) fn parse_time(text: &str) -> Option<i64> {
     }
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
     let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
-    let zone = text.get(19..)?.trim_start_matches('.').trim_start_matches(|c: char| c.is_ascii_digit());
+    let zone = text
+        .get(19..)?
+        .trim_start_matches('.')
+        .trim_start_matches(|c: char| c.is_ascii_digit());
     let offset = match zone.as_bytes().first()? {
         b'Z' => 0,
         sign @ (b'+' | b'-') => {

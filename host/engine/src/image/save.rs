@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use longshore_archive::digest::Digest;
 use longshore_archive::image::{ImageWriter, SaveLayer};
-use longshore_core::graph::Access;
 
 use super::{Image, Images, familiar};
 use crate::error::{Error, Result};
@@ -55,9 +54,7 @@ impl Images {
         let lowest_first: Vec<&LayerRow> = rows.iter().rev().collect();
         let mut writers: Vec<_> = sources
             .iter()
-            .map(|(active, split)| {
-                move |out: &mut dyn Write| longshore_archive::assemble(split, active.mount(), out)
-            })
+            .map(|(active, split)| move |out: &mut dyn Write| longshore_archive::assemble(split, active.mount(), out))
             .collect();
         let mut layers = Vec::with_capacity(rows.len());
         for ((row, write), (_, split)) in lowest_first.iter().zip(&mut writers).zip(&sources) {

@@ -16,12 +16,7 @@ use crate::store::{LayerRow, ReplicaRow, ReplicaState};
 
 impl Layers {
     /// Makes the replica of `row` in `slot`, over `chain` which is there already, and records it.
-    pub(super) fn materialize(
-        &self,
-        row: &LayerRow,
-        chain: &[LayerRef],
-        slot: &Arc<GraphSlot>,
-    ) -> Result<ReplicaRow> {
+    pub(super) fn materialize(&self, row: &LayerRow, chain: &[LayerRef], slot: &Arc<GraphSlot>) -> Result<ReplicaRow> {
         let sources: Vec<ReplicaRow> = self
             .store
             .read(|tx| tx.replicas(&row.chain_id))?
@@ -80,7 +75,8 @@ impl Layers {
         })?;
         self.sync(slot)?;
         let replica = unpacked.replica.clone();
-        self.store.write(|tx| Self::record(tx, std::slice::from_ref(&unpacked)))?;
+        self.store
+            .write(|tx| Self::record(tx, std::slice::from_ref(&unpacked)))?;
         Ok(replica)
     }
 

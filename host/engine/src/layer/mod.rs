@@ -406,11 +406,6 @@ impl Layers {
     ) -> Result<Arc<Active>> {
         self.actives.activate(slot, layer, chain, access)
     }
-
-    /// What a layer takes on disk, by the driver or by walking its difference.
-    pub(crate) fn usage(&self, slot: &Arc<GraphSlot>, layer: &LayerRef, chain: &[LayerRef]) -> Result<graph::Used> {
-        slot.usage(layer, chain)
-    }
 }
 
 fn parse_chain(text: &str) -> Result<ChainId> {

@@ -53,7 +53,9 @@ impl Reference {
             None => (rest, None),
         };
         if tag.is_some_and(|t| !is_tag(t)) {
-            return Err(wrong("has a tag that is not 1 to 128 characters of [A-Za-z0-9_][A-Za-z0-9_.-]*"));
+            return Err(wrong(
+                "has a tag that is not 1 to 128 characters of [A-Za-z0-9_][A-Za-z0-9_.-]*",
+            ));
         }
         let (domain, path) = split_domain(name);
         if !is_domain(domain) {
@@ -186,8 +188,13 @@ fn is_component(component: &str) -> bool {
 
 fn is_tag(tag: &str) -> bool {
     (1..=128).contains(&tag.len())
-        && tag.as_bytes().first().is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_')
-        && tag.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+        && tag
+            .as_bytes()
+            .first()
+            .is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_')
+        && tag
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
 }
 
 fn is_digest(digest: &str) -> bool {
@@ -208,13 +215,20 @@ mod tests {
             ("busybox:1.35", "docker.io/library/busybox:1.35", "busybox:1.35"),
             ("user/app", "docker.io/user/app:latest", "user/app:latest"),
             ("localhost/app", "localhost/app:latest", "localhost/app:latest"),
-            ("localhost:5000/app:v1", "localhost:5000/app:v1", "localhost:5000/app:v1"),
+            (
+                "localhost:5000/app:v1",
+                "localhost:5000/app:v1",
+                "localhost:5000/app:v1",
+            ),
             ("a.b/c/d__e-f", "a.b/c/d__e-f:latest", "a.b/c/d__e-f:latest"),
             ("[::1]:5000/x", "[::1]:5000/x:latest", "[::1]:5000/x:latest"),
             ("library/x", "docker.io/library/x:latest", "x:latest"),
         ] {
             let parsed = Reference::parse(text).unwrap();
-            assert_eq!((parsed.canonical().as_str(), parsed.familiar().as_str()), (canonical, familiar));
+            assert_eq!(
+                (parsed.canonical().as_str(), parsed.familiar().as_str()),
+                (canonical, familiar)
+            );
         }
     }
 
@@ -223,8 +237,30 @@ mod tests {
         let long = "a".repeat(256);
         let hex = "a".repeat(64);
         for text in [
-            "", "A", "a//b", "a/", "/a", "a:", "a:-x", "x@sha256:bad", "--flag", "..", "a/../b", "a___b", "a..b",
-            "-a", "a-", "UPPER/x", "x@md5:00", "a b", "a\n", "ａ", long.as_str(), hex.as_str(), "h:99x/a", "a:b:c",
+            "",
+            "A",
+            "a//b",
+            "a/",
+            "/a",
+            "a:",
+            "a:-x",
+            "x@sha256:bad",
+            "--flag",
+            "..",
+            "a/../b",
+            "a___b",
+            "a..b",
+            "-a",
+            "a-",
+            "UPPER/x",
+            "x@md5:00",
+            "a b",
+            "a\n",
+            "ａ",
+            long.as_str(),
+            hex.as_str(),
+            "h:99x/a",
+            "a:b:c",
         ] {
             // An upper-case first component is a domain by the grammar; its bare form is refused.
             if text == "UPPER/x" {

@@ -30,13 +30,6 @@ fn image(row: &rusqlite::Row<'_>) -> rusqlite::Result<ImageRow> {
 const IMAGE: &str = "SELECT id, chain, size, created FROM images";
 
 impl Tx<'_> {
-    pub(crate) fn image(&self, id: &str) -> Result<Option<ImageRow>> {
-        Ok(self
-            .inner
-            .query_row(&format!("{IMAGE} WHERE id = ?1"), [id], image)
-            .optional()?)
-    }
-
     pub(crate) fn images(&self) -> Result<Vec<ImageRow>> {
         let mut statement = self.inner.prepare(&format!("{IMAGE} ORDER BY created DESC, id"))?;
         let rows = statement.query_map([], image)?;
@@ -87,7 +80,9 @@ impl Tx<'_> {
 
     /// All names with their images, for the file that mirrors them.
     pub(crate) fn names(&self) -> Result<Vec<(String, String)>> {
-        let mut statement = self.inner.prepare("SELECT name, image FROM image_names ORDER BY name")?;
+        let mut statement = self
+            .inner
+            .prepare("SELECT name, image FROM image_names ORDER BY name")?;
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }

@@ -105,8 +105,10 @@ impl Tx<'_> {
     }
 
     pub(crate) fn remove_layer(&self, chain_id: &str) -> Result<()> {
-        self.inner.execute("DELETE FROM replicas WHERE chain_id = ?1", [chain_id])?;
-        self.inner.execute("DELETE FROM layers WHERE chain_id = ?1", [chain_id])?;
+        self.inner
+            .execute("DELETE FROM replicas WHERE chain_id = ?1", [chain_id])?;
+        self.inner
+            .execute("DELETE FROM layers WHERE chain_id = ?1", [chain_id])?;
         Ok(())
     }
 
@@ -132,15 +134,10 @@ impl Tx<'_> {
     }
 
     pub(crate) fn replicas(&self, chain_id: &str) -> Result<Vec<ReplicaRow>> {
-        let mut statement = self.inner.prepare(&format!("{REPLICA} WHERE chain_id = ?1 ORDER BY driver"))?;
+        let mut statement = self
+            .inner
+            .prepare(&format!("{REPLICA} WHERE chain_id = ?1 ORDER BY driver"))?;
         let rows = statement.query_map([chain_id], replica)?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
-    }
-
-    /// Every replica of one driver.
-    pub(crate) fn driver_replicas(&self, driver: &str) -> Result<Vec<ReplicaRow>> {
-        let mut statement = self.inner.prepare(&format!("{REPLICA} WHERE driver = ?1"))?;
-        let rows = statement.query_map([driver], replica)?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
@@ -151,5 +148,4 @@ impl Tx<'_> {
         )?;
         Ok(())
     }
-
 }

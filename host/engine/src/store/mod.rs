@@ -19,7 +19,6 @@ use rusqlite::{Connection, Transaction};
 pub(crate) use containers::ContainerRow;
 pub(crate) use images::ImageRow;
 pub(crate) use layers::{LayerRow, ReplicaRow, ReplicaState};
-pub(crate) use operations::OperationRow;
 pub(crate) use volumes::VolumeRow;
 
 use crate::error::{Error, Result};

@@ -14,7 +14,7 @@ use crate::container::record::Mount;
 use crate::drivers::Drivers;
 use crate::error::{Error, Result};
 use crate::paths::{Paths, random};
-use crate::store::{Store, Tx, VolumeRow};
+use crate::store::{Store, VolumeRow};
 use crate::time::now;
 
 /// What is kept of a volume.
@@ -74,7 +74,10 @@ impl Volumes {
 
     fn record(&self, name: &str) -> Result<Record> {
         let row = self.store.read(|tx| tx.volume(name))?.ok_or_else(|| {
-            Error::not_found(format!("get {}: no such volume", name.chars().take(100).collect::<String>()))
+            Error::not_found(format!(
+                "get {}: no such volume",
+                name.chars().take(100).collect::<String>()
+            ))
         })?;
         Ok(serde_json::from_str(&row.doc)?)
     }
@@ -147,7 +150,9 @@ impl Volumes {
     /// Makes a volume as the API asks for it; without a name it is anonymous.
     pub(crate) fn create(&self, request: models::VolumeCreateRequest) -> Result<models::Volume> {
         if request.cluster_volume_spec.is_some() {
-            return Err(Error::unsupported("ClusterVolumeSpec: cluster volumes are not available"));
+            return Err(Error::unsupported(
+                "ClusterVolumeSpec: cluster volumes are not available",
+            ));
         }
         let anonymous = request.name.as_deref().unwrap_or_default().is_empty();
         let name = match request.name {
@@ -219,7 +224,13 @@ impl Volumes {
 
     /// Docker's mount point: where a plain volume's content lies.
     pub(crate) fn mountpoint(&self, name: &str) -> String {
-        self.paths.data.join("volumes").join(name).join("_data").to_string_lossy().into_owned()
+        self.paths
+            .data
+            .join("volumes")
+            .join(name)
+            .join("_data")
+            .to_string_lossy()
+            .into_owned()
     }
 
     pub(crate) fn driver_of(&self, name: &str) -> Option<String> {

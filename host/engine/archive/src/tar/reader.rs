@@ -134,10 +134,29 @@ impl<R: Read> Reader<R> {
         let skipped = io::copy(&mut self.by_ref().take(left), &mut io::sink())
             .map_err(|error| Error::reading("an entry", error))?;
         debug_assert_eq!(skipped, left);
-        let pad = std::mem::take(&mut self.pad);
+        self.skip_padding()
+    }
+
+    /// Skips the padding after a body. Where the archive ends in it or before it, that is its end, as
+    /// it is for Go: some writers forget the end mark and the last padding with it.
+    fn skip_padding(&mut self) -> Result<()> {
         let mut block = [0; BLOCK];
-        if self.fill(&mut block[..pad], "an entry's padding")? == 0 && pad > 0 {
-            return Err(Error::Truncated("an entry's padding"));
+        let pad = std::mem::take(&mut self.pad);
+        let mut filled = 0;
+        while filled < pad {
+            match self.inner.read(&mut block[filled..pad]) {
+                Ok(0) => {
+                    self.ended = true;
+                    break;
+                }
+                Ok(n) => filled += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::reading("the archive", error)),
+            }
+        }
+        self.at += filled as u64;
+        if self.recording {
+            self.raw.extend_from_slice(&block[..filled]);
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 
 /// A device that a container may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Device {
+pub(crate) struct Device {
     /// Its path in the container.
     pub path: String,
     /// Character or block.
@@ -30,7 +30,7 @@ pub struct Device {
 
 /// What a device moves at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeviceKind {
+pub(crate) enum DeviceKind {
     /// Characters.
     Character,
     /// Blocks.
@@ -62,7 +62,7 @@ const RULES: &[(bool, i64, i64)] = &[
 ///
 /// # Errors
 /// `NotFound` when nothing is there, `Invalid` when it is no device or `access` is not of `rwm`.
-pub fn host_devices(path: &Path, target: &str, access: &str) -> Result<Vec<Device>> {
+pub(crate) fn host_devices(path: &Path, target: &str, access: &str) -> Result<Vec<Device>> {
     check_access(access).map_err(Error::invalid)?;
     let mut found = Vec::new();
     collect(path, target, access, 0, &mut found)?;

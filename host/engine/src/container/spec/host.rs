@@ -6,7 +6,7 @@ use super::capability::ALL;
 
 /// The machine and the engine's own rights on it.
 #[derive(Clone, Debug, Default)]
-pub struct Host {
+pub(crate) struct Host {
     /// The architecture by Docker's (Go's) name, such as `amd64`.
     pub architecture: String,
     /// Kernel version and patch level.

@@ -7,7 +7,7 @@ use super::Host;
 
 /// A limit of each process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rlimit {
+pub(crate) struct Rlimit {
     /// Docker's name: `nofile`.
     pub name: String,
     /// What holds until raised; -1 for none.

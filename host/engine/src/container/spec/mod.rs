@@ -10,7 +10,7 @@ mod host;
 mod limit;
 mod mount;
 mod seccomp;
-pub mod user;
+pub(crate) mod user;
 
 use std::collections::BTreeMap;
 
@@ -20,12 +20,12 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
 
-pub use device::{Device, DeviceKind, host_devices};
-pub use host::Host;
-pub use limit::Rlimit;
-pub use mount::{BindMount, Tmpfs};
-pub use seccomp::Seccomp;
-pub use user::{User, resolve_user};
+pub(crate) use device::{Device, host_devices};
+pub(crate) use host::Host;
+pub(crate) use limit::Rlimit;
+pub(crate) use mount::{BindMount, Tmpfs};
+pub(crate) use seccomp::Seccomp;
+pub(crate) use user::{User, resolve_user};
 
 /// The newest runtime specification whose fields are used.
 const OCI_VERSION: &str = "1.2.0";
@@ -57,7 +57,7 @@ const READ_ONLY_PATHS: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/
 
 /// Everything that decides a container's configuration.
 #[derive(Clone, Debug)]
-pub struct SpecInput {
+pub(crate) struct SpecInput {
     /// The container, for messages.
     pub id: String,
     /// The root's path, as the shim will see it.
@@ -127,7 +127,7 @@ pub struct SpecInput {
 }
 
 /// Docker's default size of `/dev/shm`.
-pub const DEFAULT_SHM_SIZE: u64 = 64 * 1024 * 1024;
+pub(crate) const DEFAULT_SHM_SIZE: u64 = 64 * 1024 * 1024;
 
 impl SpecInput {
     /// A container with Docker's defaults: root's entry on that root, in the host's network.
@@ -175,7 +175,7 @@ impl SpecInput {
 }
 
 /// What [`build`] changes of the input because this machine does not allow it, one sentence each.
-pub fn warnings(input: &SpecInput) -> Vec<String> {
+pub(crate) fn warnings(input: &SpecInput) -> Vec<String> {
     let mut found = limit::clamped(&input.rlimits, &input.host).1;
     found.extend(limit::swap_warning(&input.resources, &input.host));
     found.extend(host::clamped_oom_score(input.oom_score_adj, &input.host).1);
@@ -186,7 +186,7 @@ pub fn warnings(input: &SpecInput) -> Vec<String> {
 ///
 /// # Errors
 /// `Invalid`, naming the field, for a value that Docker would refuse too.
-pub fn build(input: &SpecInput) -> Result<Spec> {
+pub(crate) fn build(input: &SpecInput) -> Result<Spec> {
     let capabilities = capability::granted(&input.cap_add, &input.cap_drop, input.privileged, &input.host)
         .map_err(|e| input.invalid(e))?;
     let spec = json!({

@@ -6,7 +6,7 @@ use super::{INIT_TARGET, SpecInput};
 
 /// A volume or a path of the host, where the shim will have attached it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BindMount {
+pub(crate) struct BindMount {
     /// Where it is attached.
     pub source: String,
     /// Where it stands in the container.
@@ -23,7 +23,7 @@ pub struct BindMount {
 
 /// A file system in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tmpfs {
+pub(crate) struct Tmpfs {
     /// Where it stands in the container.
     pub target: String,
     /// Options over the default ones: `size=64m`, `exec`.

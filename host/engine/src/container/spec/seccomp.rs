@@ -16,7 +16,7 @@ const MAX_PROFILE: usize = 1024 * 1024;
 
 /// Which system calls a container may make.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seccomp {
+pub(crate) enum Seccomp {
     /// Docker's default profile.
     Default,
     /// Any.

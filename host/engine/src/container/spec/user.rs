@@ -20,7 +20,7 @@ const MAX_ID: i64 = i32::MAX as i64;
 
 /// A user of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct User {
+pub(crate) struct User {
     /// The user.
     pub uid: u32,
     /// The group.
@@ -48,7 +48,7 @@ impl std::default::Default for User {
 /// # Errors
 /// `Invalid` when a name is in neither file or a number is out of range; `Corrupt` when a file is
 /// not a regular one or too long.
-pub fn resolve_user(root: impl AsFd, spec: &str, more_groups: &[String]) -> Result<User> {
+pub(crate) fn resolve_user(root: impl AsFd, spec: &str, more_groups: &[String]) -> Result<User> {
     resolve(|file| read_beneath(root.as_fd(), file), spec, more_groups)
 }
 
