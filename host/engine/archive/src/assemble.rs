@@ -42,11 +42,15 @@ pub fn assemble(record: &[u8], tree: impl AsFd, out: &mut dyn Write) -> Result<(
 }
 
 fn write(out: &mut dyn Write, bytes: &[u8]) -> Result<()> {
-    out.write_all(bytes).map_err(|error| Error::writing("a layer's archive", error))
+    out.write_all(bytes)
+        .map_err(|error| Error::writing("a layer's archive", error))
 }
 
 fn altered(file: &FileItem, reason: &'static str) -> Error {
-    Error::Altered { path: Shown::new(&file.name), reason }
+    Error::Altered {
+        path: Shown::new(&file.name),
+        reason,
+    }
 }
 
 fn check(file: &FileItem, crc: Crc64) -> Result<()> {
@@ -75,7 +79,10 @@ fn from_tree(
 ) -> Result<()> {
     let path = name::relative(&file.name, limits)?;
     let (opened, size) = open(file, tree, &path)?;
-    let whole = [Region { offset: 0, length: file.size }];
+    let whole = [Region {
+        offset: 0,
+        length: file.size,
+    }];
     let regions = file.regions.as_deref().unwrap_or(&whole);
     if file.regions.is_none() && size != file.size {
         return Err(altered(file, "its size is not what was unpacked"));

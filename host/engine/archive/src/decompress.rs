@@ -106,13 +106,25 @@ impl<'a> Decompressor<'a> {
             .map_err(|error| Error::reading("the archive", error))?;
         let compression = Compression::sniff(&head)?;
         let chained = Cursor::new(head).chain(source);
-        let input = BufReader::with_capacity(BUFFER, Source { inner: chained, count: 0, failed: false });
+        let input = BufReader::with_capacity(
+            BUFFER,
+            Source {
+                inner: chained,
+                count: 0,
+                failed: false,
+            },
+        );
         let decoder = match compression {
             Compression::Plain => Decoder::Plain(input),
             Compression::Gzip => Decoder::Gzip(Box::new(MultiGzDecoder::new(input))),
             Compression::Zstd => Decoder::Zstd(Box::new(zstd_decoder(input)?)),
         };
-        Ok(Self { decoder, compression, limits: limits.clone(), produced: 0 })
+        Ok(Self {
+            decoder,
+            compression,
+            limits: limits.clone(),
+            produced: 0,
+        })
     }
 
     /// How the source was packed.
@@ -129,12 +141,23 @@ impl<'a> Decompressor<'a> {
     }
 
     fn check(&self) -> Result<()> {
-        let Limits { bytes, ratio, ratio_from, .. } = self.limits;
+        let Limits {
+            bytes,
+            ratio,
+            ratio_from,
+            ..
+        } = self.limits;
         if self.produced > bytes {
-            return Err(Error::Limit { what: "bytes when unpacked", limit: bytes });
+            return Err(Error::Limit {
+                what: "bytes when unpacked",
+                limit: bytes,
+            });
         }
         if self.produced > ratio_from && self.produced / ratio > self.source().count {
-            return Err(Error::Limit { what: "bytes for each compressed one", limit: ratio });
+            return Err(Error::Limit {
+                what: "bytes for each compressed one",
+                limit: ratio,
+            });
         }
         Ok(())
     }
@@ -161,7 +184,11 @@ impl Read for Decompressor<'_> {
                 return Err(Error::Truncated("its compressed data").into_io());
             }
             Err(error) => {
-                return Err(Error::Damaged { format: self.compression.name(), error }.into_io());
+                return Err(Error::Damaged {
+                    format: self.compression.name(),
+                    error,
+                }
+                .into_io());
             }
         };
         if n == 0 && !buffer.is_empty() {
@@ -185,7 +212,11 @@ impl Decompressor<'_> {
             return Ok(());
         }
         let error = io::Error::new(io::ErrorKind::InvalidData, "something follows the compressed data");
-        Err(Error::Damaged { format: self.compression.name(), error }.into_io())
+        Err(Error::Damaged {
+            format: self.compression.name(),
+            error,
+        }
+        .into_io())
     }
 }
 
@@ -246,7 +277,9 @@ mod tests {
 
     #[test]
     fn truncation_at_every_byte_is_an_error() {
-        let content: Vec<u8> = (0..2000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+        let content: Vec<u8> = (0..2000u32)
+            .flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes())
+            .collect();
         for packed in [gzip(&content), zstd::encode_all(&content[..], 3).unwrap()] {
             for end in (4..packed.len()).step_by(7).chain(packed.len() - 9..packed.len()) {
                 assert!(unpacked(&packed[..end]).is_err(), "{end}");
@@ -274,7 +307,11 @@ mod tests {
 
     #[test]
     fn what_is_not_read_is_refused_by_name() {
-        for (head, name) in [(&b"\xfd7zXZ\0\0"[..], "xz"), (b"BZh91AY", "bzip2"), (b"\x04\x22\x4d\x18", "lz4")] {
+        for (head, name) in [
+            (&b"\xfd7zXZ\0\0"[..], "xz"),
+            (b"BZh91AY", "bzip2"),
+            (b"\x04\x22\x4d\x18", "lz4"),
+        ] {
             let error = unpacked(head).unwrap_err();
             assert!(error.to_string().starts_with(name), "{error}");
         }
@@ -283,12 +320,26 @@ mod tests {
     #[test]
     fn a_bomb_is_cut_off() {
         let packed = gzip(&vec![0; 8 << 20]);
-        let limits = Limits { bytes: 1 << 20, ..Limits::default() };
-        let error = io::copy(&mut Decompressor::new(&mut &packed[..], &limits).unwrap(), &mut io::sink()).unwrap_err();
+        let limits = Limits {
+            bytes: 1 << 20,
+            ..Limits::default()
+        };
+        let error = io::copy(
+            &mut Decompressor::new(&mut &packed[..], &limits).unwrap(),
+            &mut io::sink(),
+        )
+        .unwrap_err();
         assert!(matches!(Error::reading("", error), Error::Limit { limit, .. } if limit == 1 << 20));
         let packed = zstd::encode_all(io::repeat(0).take(8 << 20), 3).unwrap();
-        let limits = Limits { ratio_from: 1 << 20, ..Limits::default() };
-        let error = io::copy(&mut Decompressor::new(&mut &packed[..], &limits).unwrap(), &mut io::sink()).unwrap_err();
+        let limits = Limits {
+            ratio_from: 1 << 20,
+            ..Limits::default()
+        };
+        let error = io::copy(
+            &mut Decompressor::new(&mut &packed[..], &limits).unwrap(),
+            &mut io::sink(),
+        )
+        .unwrap_err();
         assert!(matches!(Error::reading("", error), Error::Limit { limit: 1100, .. }));
     }
 

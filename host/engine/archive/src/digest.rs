@@ -112,7 +112,11 @@ pub struct HashReader<R> {
 impl<R: Read> HashReader<R> {
     /// Around a reader.
     pub fn new(inner: R) -> Self {
-        Self { inner, hash: Sha256::new(), count: 0 }
+        Self {
+            inner,
+            hash: Sha256::new(),
+            count: 0,
+        }
     }
 
     /// Bytes read so far.
@@ -137,7 +141,9 @@ impl<R: Read> Read for HashReader<R> {
 
 impl<R> fmt::Debug for HashReader<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HashReader").field("count", &self.count).finish_non_exhaustive()
+        f.debug_struct("HashReader")
+            .field("count", &self.count)
+            .finish_non_exhaustive()
     }
 }
 
@@ -151,7 +157,11 @@ pub struct HashWriter<W> {
 impl<W: Write> HashWriter<W> {
     /// Around a writer.
     pub fn new(inner: W) -> Self {
-        Self { inner, hash: Sha256::new(), count: 0 }
+        Self {
+            inner,
+            hash: Sha256::new(),
+            count: 0,
+        }
     }
 
     /// The writer, and the digest and the number of all bytes written.
@@ -175,7 +185,9 @@ impl<W: Write> Write for HashWriter<W> {
 
 impl<W> fmt::Debug for HashWriter<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HashWriter").field("count", &self.count).finish_non_exhaustive()
+        f.debug_struct("HashWriter")
+            .field("count", &self.count)
+            .finish_non_exhaustive()
     }
 }
 

@@ -163,7 +163,10 @@ impl Error {
     }
 
     pub(crate) fn entry(name: &[u8], reason: impl Into<String>) -> Self {
-        Self::Entry { entry: Shown::new(name), reason: reason.into() }
+        Self::Entry {
+            entry: Shown::new(name),
+            reason: reason.into(),
+        }
     }
 
     pub(crate) fn image(reason: impl Into<String>) -> Self {
@@ -184,7 +187,11 @@ impl Error {
     }
 
     pub(crate) fn tree(attempt: &'static str, path: &[u8], error: impl Into<io::Error>) -> Self {
-        Self::Tree { attempt, path: Shown::new(path), error: error.into() }
+        Self::Tree {
+            attempt,
+            path: Shown::new(path),
+            error: error.into(),
+        }
     }
 
     /// Sends this error through an interface that knows I/O errors alone.

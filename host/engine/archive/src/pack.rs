@@ -44,21 +44,22 @@ pub struct Packed {
 pub fn create_layer(tree: impl AsFd, packing: Packing, out: &mut dyn Write) -> Result<Packed> {
     let mut packer = Packer::new(out);
     let mut failed = None;
-    let walked = source::walk(tree.as_fd(), |entry| {
-        match packer.met(entry, packing) {
-            Ok(()) => Ok(Next::Continue),
-            Err(error) => {
-                let stop = longshore_core::Error::new(error.kind(), error.to_string());
-                failed = Some(error);
-                Err(stop)
-            }
+    let walked = source::walk(tree.as_fd(), |entry| match packer.met(entry, packing) {
+        Ok(()) => Ok(Next::Continue),
+        Err(error) => {
+            let stop = longshore_core::Error::new(error.kind(), error.to_string());
+            failed = Some(error);
+            Err(stop)
         }
     });
     // The walk passes errors of its own kind; the one behind it says more.
     if let Some(error) = failed {
         return Err(error);
     }
-    walked.map_err(|error| Error::Sink { entry: Shown::new(b"/"), error })?;
+    walked.map_err(|error| Error::Sink {
+        entry: Shown::new(b"/"),
+        error,
+    })?;
     packer.finish()
 }
 
@@ -67,7 +68,10 @@ pub fn create_layer(tree: impl AsFd, packing: Packing, out: &mut dyn Write) -> R
 /// # Errors
 /// As [`create_layer`]; `changes` names something outside the tree.
 pub fn create_layer_of_changes(tree: OwnedFd, changes: &[Change], out: &mut dyn Write) -> Result<Packed> {
-    let tree = Tree::new(tree).map_err(|error| Error::Sink { entry: Shown::new(b"/"), error })?;
+    let tree = Tree::new(tree).map_err(|error| Error::Sink {
+        entry: Shown::new(b"/"),
+        error,
+    })?;
     let mut sorted: Vec<&Change> = changes.iter().collect();
     sorted.sort_by(|a, b| a.path.as_bytes().cmp(b.path.as_bytes()));
     let mut packer = Packer::new(out);
@@ -97,12 +101,20 @@ impl<'a> Packer<'a> {
 
     fn finish(self) -> Result<Packed> {
         let (_, diff_id, size) = self.tar.finish()?.finish();
-        Ok(Packed { diff_id, size, entries: self.entries, left_out: self.left_out })
+        Ok(Packed {
+            diff_id,
+            size,
+            entries: self.entries,
+            left_out: self.left_out,
+        })
     }
 
     /// Something that the walk met.
     fn met(&mut self, found: &source::Entry<'_>, packing: Packing) -> Result<()> {
-        let failed = |error| Error::Sink { entry: Shown::new(found.path), error };
+        let failed = |error| Error::Sink {
+            entry: Shown::new(found.path),
+            error,
+        };
         if found.path.is_empty() {
             if packing.root {
                 let xattrs = found.image_attributes().map_err(failed)?;
@@ -124,7 +136,9 @@ impl<'a> Packer<'a> {
             return Ok(());
         }
         let kind = match found.metadata.kind {
-            FileType::Symlink => Kind::Symlink { target: found.target().map_err(failed)? },
+            FileType::Symlink => Kind::Symlink {
+                target: found.target().map_err(failed)?,
+            },
             _ => kind(&found.metadata),
         };
         let xattrs = match kind {
@@ -147,10 +161,18 @@ impl<'a> Packer<'a> {
         let at = name::relative(change.path.as_bytes(), &limits)?;
         if change.is == ChangeKind::Deleted {
             let (parent, base) = name::split(&at);
-            let entry = marker(&name::join(parent, &[name::WHITEOUT, base].concat()), 0, 0, Time::default());
+            let entry = marker(
+                &name::join(parent, &[name::WHITEOUT, base].concat()),
+                0,
+                0,
+                Time::default(),
+            );
             return self.put(&entry, None);
         }
-        let failed = |error| Error::Sink { entry: Shown::new(&at), error };
+        let failed = |error| Error::Sink {
+            entry: Shown::new(&at),
+            error,
+        };
         let found = tree.open_itself(&at).map_err(failed)?;
         let metadata = path::stat(&found).map_err(|error| Error::tree("looking at", &at, error))?;
         if !self.can_hold(&at, &metadata) || self.linked(&at, &metadata)? {
@@ -237,7 +259,11 @@ fn described(path: &[u8], kind: Kind, metadata: &Metadata, xattrs: Xattrs) -> En
 fn marker(name: &[u8], uid: u32, gid: u32, mtime: Time) -> Entry {
     Entry {
         name: name.to_vec(),
-        kind: Kind::File { size: 0, stored: 0, regions: None },
+        kind: Kind::File {
+            size: 0,
+            stored: 0,
+            regions: None,
+        },
         mode: 0o600,
         uid,
         gid,
@@ -247,7 +273,10 @@ fn marker(name: &[u8], uid: u32, gid: u32, mtime: Time) -> Entry {
 }
 
 fn time(metadata: &Metadata) -> Time {
-    Time { seconds: metadata.modified.seconds, nanoseconds: metadata.modified.nanoseconds }
+    Time {
+        seconds: metadata.modified.seconds,
+        nanoseconds: metadata.modified.nanoseconds,
+    }
 }
 
 /// Everything but links and what no layer can hold.
@@ -258,7 +287,11 @@ fn kind(metadata: &Metadata) -> Kind {
         FileType::Fifo => Kind::Fifo,
         FileType::CharacterDevice => Kind::Character { major, minor },
         FileType::BlockDevice => Kind::Block { major, minor },
-        _ => Kind::File { size, stored: size, regions: None },
+        _ => Kind::File {
+            size,
+            stored: size,
+            regions: None,
+        },
     }
 }
 

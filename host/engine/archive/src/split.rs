@@ -122,7 +122,11 @@ impl SplitWriter {
             size,
             payload: (size > 0).then(|| STANDARD.encode(crc).into()),
             position,
-            regions: regions.unwrap_or_default().iter().map(|region| (region.offset, region.length)).collect(),
+            regions: regions
+                .unwrap_or_default()
+                .iter()
+                .map(|region| (region.offset, region.length))
+                .collect(),
         })?;
         self.position += 1;
         Ok(position)
@@ -144,7 +148,9 @@ impl SplitWriter {
 
     pub(crate) fn finish(mut self) -> Result<Vec<u8>> {
         self.flush_segment()?;
-        self.out.finish().map_err(|error| Error::writing("a tar-split record", error))
+        self.out
+            .finish()
+            .map_err(|error| Error::writing("a tar-split record", error))
     }
 
     fn flush_segment(&mut self) -> Result<()> {
@@ -173,7 +179,10 @@ impl SplitWriter {
             .and_then(|()| self.out.write_all(b"\n"))
             .map_err(|error| Error::writing("a tar-split record", error))?;
         if self.out.get_ref().len() > self.limit {
-            return Err(Error::Limit { what: "bytes of headers and padding", limit: self.limit as u64 });
+            return Err(Error::Limit {
+                what: "bytes of headers and padding",
+                limit: self.limit as u64,
+            });
         }
         Ok(())
     }
@@ -181,7 +190,9 @@ impl SplitWriter {
 
 impl fmt::Debug for SplitWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SplitWriter").field("position", &self.position).finish_non_exhaustive()
+        f.debug_struct("SplitWriter")
+            .field("position", &self.position)
+            .finish_non_exhaustive()
     }
 }
 
@@ -225,7 +236,10 @@ fn item(line: &Line<'_>) -> Result<Item> {
     let payload = decode(line.payload.as_deref().unwrap_or_default())?;
     match line.kind {
         SEGMENT => Ok(Item::Segment(payload)),
-        SUPERSEDED => Ok(Item::Superseded { position: line.position, content: payload }),
+        SUPERSEDED => Ok(Item::Superseded {
+            position: line.position,
+            content: payload,
+        }),
         FILE => {
             let name = match &line.name_raw {
                 Some(raw) => decode(raw)?,
@@ -280,7 +294,9 @@ pub fn archive_size(record: &[u8]) -> Result<u64> {
             Item::File(file) => file.size,
             Item::Superseded { .. } => 0,
         };
-        size = size.checked_add(more).ok_or_else(|| Error::Split("its sizes overflow".into()))?;
+        size = size
+            .checked_add(more)
+            .ok_or_else(|| Error::Split("its sizes overflow".into()))?;
     }
     Ok(size)
 }

@@ -37,8 +37,15 @@ pub fn unpack_over(
     below: Below,
     limits: &Limits,
 ) -> Result<Unpacked> {
-    let failed = |error| Error::Sink { entry: Shown::new(b"/"), error };
-    let clone = || root.as_fd().try_clone_to_owned().map_err(|error| Error::tree("cloning", b"/", error));
+    let failed = |error| Error::Sink {
+        entry: Shown::new(b"/"),
+        error,
+    };
+    let clone = || {
+        root.as_fd()
+            .try_clone_to_owned()
+            .map_err(|error| Error::tree("cloning", b"/", error))
+    };
     let mut sink = IntoTree {
         root: clone()?,
         sink: Some(TreeSink::new(clone()?, whiteouts, below).map_err(failed)?),
@@ -56,7 +63,9 @@ struct IntoTree {
 
 impl IntoTree {
     fn sink(&mut self) -> CoreResult<&mut TreeSink> {
-        self.sink.as_mut().ok_or_else(|| CoreError::invalid("the tree has been finished already"))
+        self.sink
+            .as_mut()
+            .ok_or_else(|| CoreError::invalid("the tree has been finished already"))
     }
 }
 
@@ -102,7 +111,11 @@ impl Sink for IntoTree {
 
     fn device(&mut self, path: &[u8], device: Device, attributes: &Attributes<'_>) -> CoreResult<()> {
         let Device { block, major, minor } = device;
-        let node = if block { Node::Block { major, minor } } else { Node::Character { major, minor } };
+        let node = if block {
+            Node::Block { major, minor }
+        } else {
+            Node::Character { major, minor }
+        };
         self.sink()?.node(path, node, &told(attributes))
     }
 
@@ -124,9 +137,14 @@ impl Sink for IntoTree {
             .map_err(|error| failed(error.into()))?;
         let is_file = path::stat(&found).map_err(|error| failed(error.into()))?.is_file();
         if !is_file {
-            return Err(CoreError::invalid(format!("{} is no regular file any more", Shown::new(path))));
+            return Err(CoreError::invalid(format!(
+                "{} is no regular file any more",
+                Shown::new(path)
+            )));
         }
-        let file: File = path::reopen(&found, OFlags::RDONLY).map_err(|error| failed(error.into()))?.into();
+        let file: File = path::reopen(&found, OFlags::RDONLY)
+            .map_err(|error| failed(error.into()))?
+            .into();
         file.read_exact_at(buffer, offset).map_err(failed)
     }
 

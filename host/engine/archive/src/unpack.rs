@@ -54,10 +54,10 @@ pub fn unpack_into(archive: &mut dyn Read, sink: &mut dyn Sink, limits: &Limits)
     }
     unpacking.split.segment(&reader.take_raw())?;
     reader.drain(|rest| unpacking.split.segment(rest))?;
-    unpacking
-        .sink
-        .finish()
-        .map_err(|error| Error::Sink { entry: Shown::new(b"/"), error })?;
+    unpacking.sink.finish().map_err(|error| Error::Sink {
+        entry: Shown::new(b"/"),
+        error,
+    })?;
     let (diff_id, _) = reader.into_inner().into_inner().finish();
     Ok(Unpacked {
         diff_id,
@@ -88,7 +88,10 @@ struct Unpacking<'a> {
 impl Unpacking<'_> {
     fn entry(&mut self, entry: &Entry, body: &mut impl Read) -> Result<()> {
         self.entries += 1;
-        let failed = |error| Error::Sink { entry: Shown::new(&entry.name), error };
+        let failed = |error| Error::Sink {
+            entry: Shown::new(&entry.name),
+            error,
+        };
         match name::place(&entry.name, self.limits)? {
             Place::Aufs => self.keep_raw(body),
             Place::Whiteout(path) => {
@@ -113,7 +116,10 @@ impl Unpacking<'_> {
     fn keep_raw(&mut self, body: &mut impl Read) -> Result<()> {
         let mut buffer = vec![0; 16 << 10];
         loop {
-            match body.read(&mut buffer).map_err(|error| Error::reading("an entry", error))? {
+            match body
+                .read(&mut buffer)
+                .map_err(|error| Error::reading("an entry", error))?
+            {
                 0 => return Ok(()),
                 n => self.split.segment(&buffer[..n])?,
             }
@@ -133,8 +139,16 @@ impl Unpacking<'_> {
     }
 
     fn object(&mut self, path: &[u8], entry: &Entry, body: &mut impl Read) -> Result<()> {
-        let failed = |error| Error::Sink { entry: Shown::new(&entry.name), error };
-        let xattrs: Vec<_> = entry.xattrs.iter().filter(|(name, _)| name::keeps_xattr(name)).cloned().collect();
+        let failed = |error| Error::Sink {
+            entry: Shown::new(&entry.name),
+            error,
+        };
+        let xattrs: Vec<_> = entry
+            .xattrs
+            .iter()
+            .filter(|(name, _)| name::keeps_xattr(name))
+            .cloned()
+            .collect();
         let attributes = Attributes {
             mode: entry.mode,
             uid: entry.uid,
@@ -153,11 +167,19 @@ impl Unpacking<'_> {
                 self.sink.hardlink(path, &target)
             }
             Kind::Character { major, minor } => {
-                let device = Device { block: false, major: *major, minor: *minor };
+                let device = Device {
+                    block: false,
+                    major: *major,
+                    minor: *minor,
+                };
                 self.sink.device(path, device, &attributes)
             }
             Kind::Block { major, minor } => {
-                let device = Device { block: true, major: *major, minor: *minor };
+                let device = Device {
+                    block: true,
+                    major: *major,
+                    minor: *minor,
+                };
                 self.sink.device(path, device, &attributes)
             }
             Kind::Fifo => self.sink.fifo(path, &attributes),
@@ -167,7 +189,8 @@ impl Unpacking<'_> {
     }
 
     fn link_target(&self, path: &[u8], entry: &Entry, target: &[u8]) -> Result<Vec<u8>> {
-        let refused = |reason: &str| Error::entry(&entry.name, format!("its link target {} {reason}", Shown::new(target)));
+        let refused =
+            |reason: &str| Error::entry(&entry.name, format!("its link target {} {reason}", Shown::new(target)));
         match name::place(target, self.limits) {
             Ok(Place::Object(target)) if target == path => Err(refused("is the entry itself")),
             Ok(Place::Object(target)) => Ok(target),
@@ -185,22 +208,44 @@ impl Unpacking<'_> {
         attributes: &Attributes<'_>,
         body: &mut impl Read,
     ) -> Result<()> {
-        let mut checked = Checked { inner: body, crc: Crc64::new(), left: stored, failed: None };
-        let content = Content { size, regions, body: &mut checked };
+        let mut checked = Checked {
+            inner: body,
+            crc: Crc64::new(),
+            left: stored,
+            failed: None,
+        };
+        let content = Content {
+            size,
+            regions,
+            body: &mut checked,
+        };
         let result = self.sink.file(path, content, attributes);
         // The sink words a failing source its own way; the archive's own error says more.
         if let Some(error) = checked.failed.take() {
             return Err(error);
         }
-        result.map_err(|error| Error::Sink { entry: Shown::new(&entry.name), error })?;
+        result.map_err(|error| Error::Sink {
+            entry: Shown::new(&entry.name),
+            error,
+        })?;
         if checked.left != 0 {
             let error = longshore_core::Error::broken("its content was not read to the end");
-            return Err(Error::Sink { entry: Shown::new(&entry.name), error });
+            return Err(Error::Sink {
+                entry: Shown::new(&entry.name),
+                error,
+            });
         }
         let position = self.split.entry(&entry.name, stored, checked.crc.finish(), regions)?;
         if stored > 0 {
             let regions = regions.map(<[Region]>::to_vec);
-            self.files.insert(path.to_vec(), Written { position, stored, regions });
+            self.files.insert(
+                path.to_vec(),
+                Written {
+                    position,
+                    stored,
+                    regions,
+                },
+            );
         }
         self.bytes = self.bytes.saturating_add(size);
         Ok(())
@@ -231,9 +276,15 @@ impl Unpacking<'_> {
         self.superseded += written.stored;
         if self.superseded > self.limits.superseded {
             let limit = self.limits.superseded;
-            return Err(Error::Limit { what: "bytes of files that the same archive replaces", limit });
+            return Err(Error::Limit {
+                what: "bytes of files that the same archive replaces",
+                limit,
+            });
         }
-        let whole = [Region { offset: 0, length: written.stored }];
+        let whole = [Region {
+            offset: 0,
+            length: written.stored,
+        }];
         let mut buffer = vec![0; BUFFER];
         for region in written.regions.as_deref().unwrap_or(&whole) {
             let (mut offset, mut left) = (region.offset, region.length);
@@ -241,7 +292,10 @@ impl Unpacking<'_> {
                 let most = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
                 self.sink
                     .read_back(path, offset, &mut buffer[..most])
-                    .map_err(|error| Error::Sink { entry: Shown::new(path), error })?;
+                    .map_err(|error| Error::Sink {
+                        entry: Shown::new(path),
+                        error,
+                    })?;
                 self.split.superseded(written.position, &buffer[..most])?;
                 offset += most as u64;
                 left -= most as u64;

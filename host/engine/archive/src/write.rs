@@ -23,7 +23,10 @@ pub struct TarWriter<W> {
 impl<W: Write> TarWriter<W> {
     /// An archive that begins.
     pub fn new(out: W) -> Self {
-        Self { out, buffer: Vec::new() }
+        Self {
+            out,
+            buffer: Vec::new(),
+        }
     }
 
     /// Adds an entry; of a regular file `content` gives exactly its size.
@@ -58,7 +61,10 @@ impl<W: Write> TarWriter<W> {
             self.pad(records.len() as u64)?;
         }
         self.bytes(&block)?;
-        let mut counted = Counted { out: &mut self.out, left: size };
+        let mut counted = Counted {
+            out: &mut self.out,
+            left: size,
+        };
         content(&mut counted)?;
         if counted.left != 0 {
             return Err(Error::entry(&entry.name, "its content is shorter than its size"));
@@ -77,7 +83,9 @@ impl<W: Write> TarWriter<W> {
     }
 
     fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
-        self.out.write_all(bytes).map_err(|error| Error::writing("an archive", error))
+        self.out
+            .write_all(bytes)
+            .map_err(|error| Error::writing("an archive", error))
     }
 
     fn pad(&mut self, size: u64) -> Result<()> {
@@ -124,7 +132,8 @@ fn copy_exactly(entry: &Entry, size: u64, content: &mut dyn Read, out: &mut dyn 
         match content.read(&mut buffer[..most]) {
             Ok(0) => return Err(Error::entry(&entry.name, "its content is shorter than its size")),
             Ok(n) => {
-                out.write_all(&buffer[..n]).map_err(|error| Error::writing("an archive", error))?;
+                out.write_all(&buffer[..n])
+                    .map_err(|error| Error::writing("an archive", error))?;
                 left -= n as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -299,8 +308,14 @@ mod tests {
             mode: 0o4755,
             uid: 1000,
             gid: 4_294_967_294,
-            mtime: Time { seconds: 1_700_000_000, nanoseconds: 123_000_000 },
-            xattrs: vec![(b"user.empty".to_vec(), Vec::new()), (b"user.x".to_vec(), b"a=b\n\0\xff".to_vec())],
+            mtime: Time {
+                seconds: 1_700_000_000,
+                nanoseconds: 123_000_000,
+            },
+            xattrs: vec![
+                (b"user.empty".to_vec(), Vec::new()),
+                (b"user.x".to_vec(), b"a=b\n\0\xff".to_vec()),
+            ],
         }
     }
 
@@ -322,7 +337,11 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back_the_same() {
-        let file = |n: usize| Kind::File { size: n as u64, stored: n as u64, regions: None };
+        let file = |n: usize| Kind::File {
+            size: n as u64,
+            stored: n as u64,
+            regions: None,
+        };
         let long = [&b"d/".repeat(90)[..], &b"n".repeat(90)].concat();
         let longest = b"component/".repeat(60);
         round_trip(&[
@@ -334,10 +353,35 @@ mod tests {
             (entry(&longest, Kind::Directory), vec![]),
             (entry("grüße".as_bytes(), file(0)), vec![]),
             (entry(b"\xff\xfe", file(0)), vec![]),
-            (entry(b"link", Kind::Symlink { target: b"t".repeat(300) }), vec![]),
-            (entry(b"hard", Kind::Hardlink { target: b"full".to_vec() }), vec![]),
+            (
+                entry(
+                    b"link",
+                    Kind::Symlink {
+                        target: b"t".repeat(300),
+                    },
+                ),
+                vec![],
+            ),
+            (
+                entry(
+                    b"hard",
+                    Kind::Hardlink {
+                        target: b"full".to_vec(),
+                    },
+                ),
+                vec![],
+            ),
             (entry(b"null", Kind::Character { major: 1, minor: 3 }), vec![]),
-            (entry(b"sda", Kind::Block { major: 8, minor: 1_048_575 }), vec![]),
+            (
+                entry(
+                    b"sda",
+                    Kind::Block {
+                        major: 8,
+                        minor: 1_048_575,
+                    },
+                ),
+                vec![],
+            ),
             (entry(b"pipe", Kind::Fifo), vec![]),
         ]);
     }
@@ -356,7 +400,11 @@ mod tests {
 
     #[test]
     fn a_size_unlike_the_content_is_an_error() {
-        let kind = Kind::File { size: 5, stored: 5, regions: None };
+        let kind = Kind::File {
+            size: 5,
+            stored: 5,
+            regions: None,
+        };
         let entry = entry(b"f", kind);
         assert!(TarWriter::new(Vec::new()).append(&entry, &mut &b"1234"[..]).is_err());
         let mut long = |out: &mut dyn Write| out.write_all(b"123456").map_err(|e| Error::writing("x", e));
@@ -365,7 +413,11 @@ mod tests {
 
     #[test]
     fn times_before_1970_are_written_as_they_are_read() {
-        for (seconds, nanoseconds, text) in [(-2, 500_000_000, "-1.5"), (-1, 500_000_000, "-0.5"), (1, 1, "1.000000001")] {
+        for (seconds, nanoseconds, text) in [
+            (-2, 500_000_000, "-1.5"),
+            (-1, 500_000_000, "-0.5"),
+            (1, 1, "1.000000001"),
+        ] {
             assert_eq!(time(Time { seconds, nanoseconds }), text);
         }
     }

@@ -1,5 +1,9 @@
 //! Whole images: read as others write them, written so that others read them, refused where they lie.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed unwrap is a failed test"
+)]
 
 mod common;
 
@@ -40,14 +44,23 @@ fn config(layers: &[&[u8]]) -> Vec<u8> {
 type Files = BTreeMap<String, Vec<u8>>;
 
 fn pack(files: &Files) -> Vec<u8> {
-    archive(&files.iter().map(|(name, content)| Raw::file(name, content)).collect::<Vec<_>>())
+    archive(
+        &files
+            .iter()
+            .map(|(name, content)| Raw::file(name, content))
+            .collect::<Vec<_>>(),
+    )
 }
 
 fn load(bytes: &[u8]) -> Result<ImageArchive> {
     let folder = tempfile::tempdir().unwrap();
     let opened = File::open(folder.path()).unwrap();
     let archive = ImageArchive::from_stream(&mut &bytes[..], opened.as_fd(), &Limits::default());
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was left behind");
+    assert_eq!(
+        fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "something was left behind"
+    );
     archive
 }
 
@@ -115,8 +128,13 @@ fn nested(index: &mut Value, files: &mut Files, levels: usize) {
 #[test]
 fn a_docker_archive_is_read() {
     let archive = load(&pack(&docker_files())).unwrap();
-    let [image] = archive.images.as_slice() else { panic!("{archive:?}") };
-    assert_eq!((image.layers.len(), image.tags.as_slice()), (2, &["name:tag".to_owned()][..]));
+    let [image] = archive.images.as_slice() else {
+        panic!("{archive:?}")
+    };
+    assert_eq!(
+        (image.layers.len(), image.tags.as_slice()),
+        (2, &["name:tag".to_owned()][..])
+    );
     check_layers(image).unwrap();
 }
 
@@ -146,7 +164,12 @@ fn an_oci_layout_is_read_as_tar_and_as_directory_and_through_indexes() {
         fs::write(path, content).unwrap();
     }
     check_layers(&load_directory(folder.path()).unwrap().images[0]).unwrap();
-    check_layers(&load(&pack(&oci_files(|_| {}, |index, files| nested(index, files, 8)))).unwrap().images[0]).unwrap();
+    check_layers(
+        &load(&pack(&oci_files(|_| {}, |index, files| nested(index, files, 8))))
+            .unwrap()
+            .images[0],
+    )
+    .unwrap();
 }
 
 #[test]
@@ -176,7 +199,12 @@ fn the_image_for_this_machine_is_chosen() {
         "aarch64" => "arm64",
         other => other,
     };
-    check_layers(&choose(&[("linux", "s390x"), ("windows", own), ("linux", own)]).unwrap().images[0]).unwrap();
+    check_layers(
+        &choose(&[("linux", "s390x"), ("windows", own), ("linux", own)])
+            .unwrap()
+            .images[0],
+    )
+    .unwrap();
     let error = choose(&[("linux", "none"), ("windows", own)]).unwrap_err();
     assert!(error.to_string().contains(&format!("linux/{own}")), "{error}");
 }
@@ -200,12 +228,27 @@ fn archives_that_lie_are_refused() {
         ("no manifest", Box::new(|files| drop(files.remove("manifest.json")))),
         ("no layer", Box::new(|files| drop(files.remove("a/layer.tar")))),
         ("another config", edit(".json", "amd64", "arm64")),
-        ("a missing layer in the manifest", edit("manifest.json", r#""a/layer.tar","#, "")),
-        ("no layers at all", edit("manifest.json", r#"["a/layer.tar","b/layer.tar"]"#, "[]")),
-        ("a layer outside", edit("manifest.json", "a/layer.tar", "../a/layer.tar")),
-        ("a config outside", edit("manifest.json", r#""Config":""#, r#""Config":"../"#)),
+        (
+            "a missing layer in the manifest",
+            edit("manifest.json", r#""a/layer.tar","#, ""),
+        ),
+        (
+            "no layers at all",
+            edit("manifest.json", r#"["a/layer.tar","b/layer.tar"]"#, "[]"),
+        ),
+        (
+            "a layer outside",
+            edit("manifest.json", "a/layer.tar", "../a/layer.tar"),
+        ),
+        (
+            "a config outside",
+            edit("manifest.json", r#""Config":""#, r#""Config":"../"#),
+        ),
         ("a malformed tag", edit("manifest.json", "name:tag", "a\\u0000b")),
-        ("two keys of one name", edit("manifest.json", r#""Config""#, r#""config":"x","Config""#)),
+        (
+            "two keys of one name",
+            edit("manifest.json", r#""Config""#, r#""config":"x","Config""#),
+        ),
         ("trailing bytes", edit("manifest.json", "}]", "}]x")),
         ("an empty manifest", manifest("[]".into())),
         ("deep JSON", manifest(deep)),
@@ -228,7 +271,10 @@ fn archives_that_lie_are_refused() {
 #[test]
 fn a_layer_with_another_digest_than_its_name_is_noticed_when_it_is_read() {
     let mut files = oci_files(|_| {}, |_, _| {});
-    let (_, layer) = files.iter_mut().find(|(_, content)| content.starts_with(&[0x1f, 0x8b])).unwrap();
+    let (_, layer) = files
+        .iter_mut()
+        .find(|(_, content)| content.starts_with(&[0x1f, 0x8b]))
+        .unwrap();
     // The operating system's byte of the gzip header: the content stays the same.
     layer[9] ^= 1;
     let archive = load(&pack(&files)).unwrap();
@@ -242,16 +288,30 @@ fn oci_layouts_that_lie_are_refused() {
         ("a manifest that is an index", |m| m["manifests"] = json!([])),
         ("another media type inside", |m| m["mediaType"] = json!(OCI_INDEX)),
         ("another schema version", |m| m["schemaVersion"] = json!(1)),
-        ("an artifact's config", |m| m["config"]["mediaType"] = json!("application/vnd.other+json")),
-        ("an encrypted layer", |m| m["layers"][0]["mediaType"] = json!("application/vnd.oci.image.layer.v1.tar+gzip+encrypted")),
+        ("an artifact's config", |m| {
+            m["config"]["mediaType"] = json!("application/vnd.other+json")
+        }),
+        ("an encrypted layer", |m| {
+            m["layers"][0]["mediaType"] = json!("application/vnd.oci.image.layer.v1.tar+gzip+encrypted")
+        }),
         ("a layer's other size", |m| m["layers"][0]["size"] = json!(1)),
         ("a config's other size", |m| m["config"]["size"] = json!(1)),
         ("a negative size", |m| m["config"]["size"] = json!(-1)),
-        ("a digest with a path", |m| m["config"]["digest"] = json!("sha256:../../../etc/passwd")),
-        ("a digest in upper case", |m| m["layers"][0]["digest"] = json!(m["layers"][0]["digest"].as_str().unwrap().to_uppercase())),
-        ("a digest of another sort", |m| m["config"]["digest"] = json!(format!("sha512:{}", "a".repeat(128)))),
-        ("a layer that is not there", |m| m["layers"][0]["digest"] = json!(format!("sha256:{}", "a".repeat(64)))),
-        ("a layer too many", |m| m["layers"] = json!([m["layers"][0], m["layers"][0]])),
+        ("a digest with a path", |m| {
+            m["config"]["digest"] = json!("sha256:../../../etc/passwd")
+        }),
+        ("a digest in upper case", |m| {
+            m["layers"][0]["digest"] = json!(m["layers"][0]["digest"].as_str().unwrap().to_uppercase())
+        }),
+        ("a digest of another sort", |m| {
+            m["config"]["digest"] = json!(format!("sha512:{}", "a".repeat(128)))
+        }),
+        ("a layer that is not there", |m| {
+            m["layers"][0]["digest"] = json!(format!("sha256:{}", "a".repeat(64)))
+        }),
+        ("a layer too many", |m| {
+            m["layers"] = json!([m["layers"][0], m["layers"][0]])
+        }),
         ("no layers", |m| m["layers"] = json!([])),
     ];
     for (what, change) in manifests {
@@ -260,12 +320,19 @@ fn oci_layouts_that_lie_are_refused() {
     let indexes: Vec<(&str, Change)> = vec![
         ("an index that is a manifest", |i| i["layers"] = json!([])),
         ("no manifests", |i| i["manifests"] = json!([])),
-        ("an unknown media type", |i| i["manifests"][0]["mediaType"] = json!("text/plain")),
+        ("an unknown media type", |i| {
+            i["manifests"][0]["mediaType"] = json!("text/plain")
+        }),
         ("a manifest's other size", |i| i["manifests"][0]["size"] = json!(3)),
-        ("too many manifests", |i| i["manifests"] = vec![i["manifests"][0].clone(); 1001].into()),
+        ("too many manifests", |i| {
+            i["manifests"] = vec![i["manifests"][0].clone(); 1001].into()
+        }),
     ];
     for (what, change) in indexes {
-        assert!(load(&pack(&oci_files(|_| {}, |index, _| change(index)))).is_err(), "{what}");
+        assert!(
+            load(&pack(&oci_files(|_| {}, |index, _| change(index)))).is_err(),
+            "{what}"
+        );
     }
     assert!(load(&pack(&oci_files(|_| {}, |index, files| nested(index, files, 9)))).is_err());
     let mut files = oci_files(|_| {}, |_, _| {});
@@ -281,17 +348,33 @@ fn saved() -> (Vec<u8>, Vec<Digest>) {
     for (config, layers) in [(&configs[0], vec![&a, &b]), (&configs[1], vec![&a])] {
         let mut writes: Vec<_> = layers
             .iter()
-            .map(|layer| move |out: &mut dyn Write| { out.write_all(layer).unwrap(); Ok(()) })
+            .map(|layer| {
+                move |out: &mut dyn Write| {
+                    out.write_all(layer).unwrap();
+                    Ok(())
+                }
+            })
             .collect();
         let mut layers: Vec<_> = layers
             .iter()
             .zip(&mut writes)
-            .map(|(layer, write)| SaveLayer { diff_id: Digest::of(layer), size: layer.len() as u64, write })
+            .map(|(layer, write)| SaveLayer {
+                diff_id: Digest::of(layer),
+                size: layer.len() as u64,
+                write,
+            })
             .collect();
-        let tags = if layers.len() == 2 { vec!["name:tag".to_owned(), "host.example/name:2".to_owned()] } else { vec![] };
+        let tags = if layers.len() == 2 {
+            vec!["name:tag".to_owned(), "host.example/name:2".to_owned()]
+        } else {
+            vec![]
+        };
         writer.add(config, &tags, &mut layers).unwrap();
     }
-    (writer.finish().unwrap(), configs.iter().map(|config| Digest::of(config)).collect())
+    (
+        writer.finish().unwrap(),
+        configs.iter().map(|config| Digest::of(config)).collect(),
+    )
 }
 
 #[test]
@@ -307,26 +390,44 @@ fn what_is_saved_is_read_back_as_docker_archive_and_as_oci_layout() {
     while let Some(entry) = reader.next_entry().unwrap() {
         let mut content = Vec::new();
         reader.read_to_end(&mut content).unwrap();
-        assert!(files.insert(String::from_utf8(entry.name).unwrap(), content).is_none(), "written twice");
+        assert!(
+            files.insert(String::from_utf8(entry.name).unwrap(), content).is_none(),
+            "written twice"
+        );
     }
     files.remove("manifest.json");
     files.retain(|name, _| !name.ends_with('/'));
     let archive = load(&pack(&files)).unwrap();
     let found: Vec<_> = archive.images.iter().map(|image| image.config_digest).collect();
     assert_eq!(found, ids);
-    assert_eq!(archive.images[0].tags, ["docker.io/library/name:tag", "host.example/name:2"]);
+    assert_eq!(
+        archive.images[0].tags,
+        ["docker.io/library/name:tag", "host.example/name:2"]
+    );
 }
 
 #[test]
 fn a_layer_that_is_not_what_it_was_is_never_saved() {
-    let mut write = |out: &mut dyn Write| { out.write_all(b"abc").unwrap(); Ok(()) };
-    let mut layers = [SaveLayer { diff_id: Digest::of(b"xyz"), size: 3, write: &mut write }];
-    let error = ImageWriter::new(Vec::new()).unwrap().add(b"{}", &[], &mut layers).unwrap_err();
+    let mut write = |out: &mut dyn Write| {
+        out.write_all(b"abc").unwrap();
+        Ok(())
+    };
+    let mut layers = [SaveLayer {
+        diff_id: Digest::of(b"xyz"),
+        size: 3,
+        write: &mut write,
+    }];
+    let error = ImageWriter::new(Vec::new())
+        .unwrap()
+        .add(b"{}", &[], &mut layers)
+        .unwrap_err();
     assert!(matches!(error, Error::Mismatch { .. }));
 }
 
 fn skopeo(arguments: &[&str]) -> Vec<u8> {
-    run(Command::new("skopeo").args(["--insecure-policy", "--tmpdir", "/tmp"]).args(arguments))
+    run(Command::new("skopeo")
+        .args(["--insecure-policy", "--tmpdir", "/tmp"])
+        .args(arguments))
 }
 
 #[test]
@@ -356,7 +457,10 @@ fn skopeo_reads_what_is_saved_and_what_skopeo_saves_is_read() {
         .unwrap_or_else(|error| panic!("{target}: {error}"));
         let image = &archive.images[0];
         assert_eq!(image.config_digest, ids[0], "{target}");
-        assert!(image.tags.iter().any(|tag| tag.ends_with("name:other")), "{target}: {image:?}");
+        assert!(
+            image.tags.iter().any(|tag| tag.ends_with("name:other")),
+            "{target}: {image:?}"
+        );
         check_layers(image).unwrap();
     }
 }
@@ -374,7 +478,10 @@ fn umoci_reads_what_is_saved_and_what_umoci_saves_is_read() {
     let tree = folder.path().join("tree");
     fs::create_dir(&tree).unwrap();
     fs::write(tree.join("f"), "content").unwrap();
-    run(Command::new("umoci").args(["insert", "--rootless", "--image", &image]).arg(&tree).arg("/d"));
+    run(Command::new("umoci")
+        .args(["insert", "--rootless", "--image", &image])
+        .arg(&tree)
+        .arg("/d"));
     let archive = load_directory(&layout).unwrap();
     assert_eq!(archive.images[0].name.as_deref(), Some("tag"));
     check_layers(&archive.images[0]).unwrap();
@@ -382,11 +489,17 @@ fn umoci_reads_what_is_saved_and_what_umoci_saves_is_read() {
     fs::create_dir(&saved_layout).unwrap();
     let (bytes, ids) = saved();
     fs::write(folder.path().join("saved.tar"), bytes).unwrap();
-    run(Command::new("tar").arg("-xf").arg(folder.path().join("saved.tar")).arg("-C").arg(&saved_layout));
+    run(Command::new("tar")
+        .arg("-xf")
+        .arg(folder.path().join("saved.tar"))
+        .arg("-C")
+        .arg(&saved_layout));
     let image = format!("{}:tag", saved_layout.display());
     let told = run(Command::new("umoci").args(["stat", "--json", "--image", &image]));
     assert!(String::from_utf8_lossy(&told).contains("history"), "{ids:?}");
     let bundle = folder.path().join("bundle");
-    run(Command::new("umoci").args(["unpack", "--rootless", "--image", &image]).arg(&bundle));
+    run(Command::new("umoci")
+        .args(["unpack", "--rootless", "--image", &image])
+        .arg(&bundle));
     assert_eq!(fs::read(bundle.join("rootfs/d/f")).unwrap(), b"b");
 }

@@ -1,5 +1,9 @@
 //! Layers on disk: unpacked through the performer, put together again byte for byte, packed anew.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed unwrap is a failed test"
+)]
 
 mod common;
 
@@ -54,10 +58,24 @@ impl Place {
         let mut found = Vec::new();
         let mut waiting = vec![self.top.path().to_owned()];
         while let Some(folder) = waiting.pop() {
-            for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap).filter(|entry| entry.path() != self.root()) {
+            for entry in fs::read_dir(&folder)
+                .unwrap()
+                .map(Result::unwrap)
+                .filter(|entry| entry.path() != self.root())
+            {
                 let data = entry.path().symlink_metadata().unwrap();
-                let content = if data.is_file() { fs::read(entry.path()).unwrap() } else { Vec::new() };
-                found.push(format!("{:?} {:o} {} {} {content:?}", entry.path(), data.mode(), data.uid(), data.nlink()));
+                let content = if data.is_file() {
+                    fs::read(entry.path()).unwrap()
+                } else {
+                    Vec::new()
+                };
+                found.push(format!(
+                    "{:?} {:o} {} {} {content:?}",
+                    entry.path(),
+                    data.mode(),
+                    data.uid(),
+                    data.nlink()
+                ));
                 if data.is_dir() {
                     waiting.push(entry.path());
                 }
@@ -70,7 +88,10 @@ impl Place {
 
 fn owned(mut entries: Vec<Raw>, place: &Place) -> Vec<u8> {
     let data = place.root().metadata().unwrap();
-    entries = entries.into_iter().map(|entry| entry.owner(data.uid(), data.gid())).collect();
+    entries = entries
+        .into_iter()
+        .map(|entry| entry.owner(data.uid(), data.gid()))
+        .collect();
     archive(&entries)
 }
 
@@ -81,7 +102,14 @@ fn sample(at: &Path) {
     fs::write(at.join("empty-file"), "").unwrap();
     fs::write(at.join("usr/block"), vec![1; 512]).unwrap();
     fs::write(at.join("usr/odd"), vec![2; 100_001]).unwrap();
-    fs::write(at.join("usr/share").join("n".repeat(120)).join("m".repeat(120)).join("deep"), "deep").unwrap();
+    fs::write(
+        at.join("usr/share")
+            .join("n".repeat(120))
+            .join("m".repeat(120))
+            .join("deep"),
+        "deep",
+    )
+    .unwrap();
     fs::write(at.join("grüße"), "utf-8").unwrap();
     symlink("usr/odd", at.join("link")).unwrap();
     symlink("x".repeat(200), at.join("long-link")).unwrap();
@@ -112,18 +140,37 @@ fn archives_of_gnu_tar_come_back_byte_for_byte() {
     ];
     for format in formats {
         let mut tar = Command::new("tar");
-        tar.args(format.split(' ')).args(["-c", "-f", "-", "-C"]).arg(source.path()).arg(".");
+        tar.args(format.split(' '))
+            .args(["-c", "-f", "-", "-C"])
+            .arg(source.path())
+            .arg(".");
         let bytes = run(&mut tar);
         let place = Place::new();
         let unpacked = place.unpack(&bytes).unwrap_or_else(|error| panic!("{format}: {error}"));
         assert_eq!(unpacked.diff_id, Digest::of(&bytes), "{format}");
-        assert_eq!(split::archive_size(&unpacked.tar_split).unwrap(), bytes.len() as u64, "{format}");
+        assert_eq!(
+            split::archive_size(&unpacked.tar_split).unwrap(),
+            bytes.len() as u64,
+            "{format}"
+        );
         assert!(place.assemble(&unpacked.tar_split).unwrap() == bytes, "{format}");
-        let differs = Command::new("diff").args(["-r", "--no-dereference"]).arg(source.path()).arg(place.root()).output().unwrap();
+        let differs = Command::new("diff")
+            .args(["-r", "--no-dereference"])
+            .arg(source.path())
+            .arg(place.root())
+            .output()
+            .unwrap();
         if !format.contains("exclude") {
-            assert!(differs.status.success(), "{format}: {}", String::from_utf8_lossy(&differs.stdout));
+            assert!(
+                differs.status.success(),
+                "{format}: {}",
+                String::from_utf8_lossy(&differs.stdout)
+            );
             let sparse = place.root().join("sparse").metadata().unwrap();
-            assert!(!format.contains("--sparse") || sparse.blocks() * 512 < 1 << 20, "{format}: holes were filled");
+            assert!(
+                !format.contains("--sparse") || sparse.blocks() * 512 < 1 << 20,
+                "{format}: holes were filled"
+            );
         }
     }
 }
@@ -183,23 +230,64 @@ fn root_hostile_archives_leave_everything_beside_the_tree_alone() {
         return;
     }
     let table: Vec<(&str, Vec<Raw>)> = vec![
-        ("through a link to the host", vec![Raw::symlink("a", "/"), Raw::file("a/etc/x", "x")]),
-        ("through a chain of links", vec![
-            Raw::dir("inner"),
-            Raw::symlink("inner/up", ".."),
-            Raw::symlink("inner/up/escape", "../victim"),
-            Raw::file("inner/up/escape/secret", "x"),
-        ]),
-        ("a whiteout through a link", vec![Raw::symlink("a", "../victim"), Raw::file("a/.wh.secret", "")]),
-        ("an opaque mark through a link", vec![Raw::symlink("a", "../victim"), Raw::file("a/.wh..wh..opq", "")]),
-        ("a mode through a link", vec![Raw::symlink("a", "../victim"), Raw::dir("a").field(100, b"0000777\0")]),
-        ("a hardlink through a link", vec![Raw::symlink("a", "../victim"), Raw::hardlink("l", "a/secret"), Raw::file("l", "x")]),
-        ("a hardlink that is a link", vec![Raw::symlink("a", "../victim/secret"), Raw::hardlink("l", "a"), Raw::file("l", "x")]),
-        ("a file over a link", vec![Raw::symlink("a", "../victim/secret"), Raw::file("a", "x")]),
+        (
+            "through a link to the host",
+            vec![Raw::symlink("a", "/"), Raw::file("a/etc/x", "x")],
+        ),
+        (
+            "through a chain of links",
+            vec![
+                Raw::dir("inner"),
+                Raw::symlink("inner/up", ".."),
+                Raw::symlink("inner/up/escape", "../victim"),
+                Raw::file("inner/up/escape/secret", "x"),
+            ],
+        ),
+        (
+            "a whiteout through a link",
+            vec![Raw::symlink("a", "../victim"), Raw::file("a/.wh.secret", "")],
+        ),
+        (
+            "an opaque mark through a link",
+            vec![Raw::symlink("a", "../victim"), Raw::file("a/.wh..wh..opq", "")],
+        ),
+        (
+            "a mode through a link",
+            vec![Raw::symlink("a", "../victim"), Raw::dir("a").field(100, b"0000777\0")],
+        ),
+        (
+            "a hardlink through a link",
+            vec![
+                Raw::symlink("a", "../victim"),
+                Raw::hardlink("l", "a/secret"),
+                Raw::file("l", "x"),
+            ],
+        ),
+        (
+            "a hardlink that is a link",
+            vec![
+                Raw::symlink("a", "../victim/secret"),
+                Raw::hardlink("l", "a"),
+                Raw::file("l", "x"),
+            ],
+        ),
+        (
+            "a file over a link",
+            vec![Raw::symlink("a", "../victim/secret"), Raw::file("a", "x")],
+        ),
         ("a sibling's prefix", vec![Raw::hardlink("l", "../root-evil/secret")]),
-        ("a FIFO and what is written to it", vec![Raw::new("p", b'6'), Raw::file("p", "x")]),
-        ("devices", vec![Raw::device("mem", b'3', 1, 1), Raw::device("sda", b'4', 8, 0)]),
-        ("a deep tree", vec![Raw::pax(&[("path", &b"d/".repeat(2000))]), Raw::dir("x")]),
+        (
+            "a FIFO and what is written to it",
+            vec![Raw::new("p", b'6'), Raw::file("p", "x")],
+        ),
+        (
+            "devices",
+            vec![Raw::device("mem", b'3', 1, 1), Raw::device("sda", b'4', 8, 0)],
+        ),
+        (
+            "a deep tree",
+            vec![Raw::pax(&[("path", &b"d/".repeat(2000))]), Raw::dir("x")],
+        ),
     ];
     for (what, entries) in table {
         for whiteouts in [Whiteouts::Merged, Whiteouts::Overlay] {
@@ -229,11 +317,22 @@ fn root_a_packed_tree_unpacks_to_the_same_and_packs_to_the_same_bytes() {
         run(Command::new("mknod").arg(source.root().join(path)).args(kind));
     }
     run(Command::new("mkfifo").arg(source.root().join("fifo")));
-    run(Command::new("chown").arg("-h").arg("1000:70000000").arg(source.root().join("link")).arg(source.root().join("usr/block")));
+    run(Command::new("chown")
+        .arg("-h")
+        .arg("1000:70000000")
+        .arg(source.root().join("link"))
+        .arg(source.root().join("usr/block")));
     run(Command::new("chmod").arg("4711").arg(source.root().join("usr/block")));
-    run(Command::new("setfattr").args(["-n", "user.mine", "-v", "x"]).arg(source.root().join("usr/odd")));
-    run(Command::new("setfattr").args(["-n", "trusted.other", "-v", "x"]).arg(source.root().join("usr/odd")));
-    let packing = Packing { whiteouts: Whiteouts::Merged, root: true };
+    run(Command::new("setfattr")
+        .args(["-n", "user.mine", "-v", "x"])
+        .arg(source.root().join("usr/odd")));
+    run(Command::new("setfattr")
+        .args(["-n", "trusted.other", "-v", "x"])
+        .arg(source.root().join("usr/odd")));
+    let packing = Packing {
+        whiteouts: Whiteouts::Merged,
+        root: true,
+    };
     let mut first = Vec::new();
     let packed = create_layer(open(&source.root()), packing, &mut first).unwrap();
     assert_eq!((packed.diff_id, packed.size), (Digest::of(&first), first.len() as u64));
@@ -246,7 +345,11 @@ fn root_a_packed_tree_unpacks_to_the_same_and_packs_to_the_same_bytes() {
     if installed("tar") {
         let list = scratch.path().join("x.tar");
         fs::write(&list, &first).unwrap();
-        run(Command::new("tar").args(["--compare", "--numeric-owner", "-f"]).arg(&list).arg("-C").arg(source.root()));
+        run(Command::new("tar")
+            .args(["--compare", "--numeric-owner", "-f"])
+            .arg(&list)
+            .arg("-C")
+            .arg(source.root()));
     }
 }
 
@@ -264,12 +367,19 @@ fn root_overlays_whiteouts_become_those_of_layers_and_come_back() {
     ]);
     let first = Place::new();
     unpack(&mut &bytes[..], open(&first.root()), Whiteouts::Overlay).unwrap();
-    let packing = Packing { whiteouts: Whiteouts::Overlay, root: false };
+    let packing = Packing {
+        whiteouts: Whiteouts::Overlay,
+        root: false,
+    };
     let mut packed = Vec::new();
     create_layer(open(&first.root()), packing, &mut packed).unwrap();
     let mut memory = common::Memory::default();
     longshore_archive::unpack::unpack_into(&mut &packed[..], &mut memory, &Default::default()).unwrap();
-    let names: Vec<_> = memory.nodes.iter().map(|(path, node)| (String::from_utf8_lossy(path).into_owned(), node.clone())).collect();
+    let names: Vec<_> = memory
+        .nodes
+        .iter()
+        .map(|(path, node)| (String::from_utf8_lossy(path).into_owned(), node.clone()))
+        .collect();
     use common::Node;
     let expected = [
         ("d", Node::Directory),

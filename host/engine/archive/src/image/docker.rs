@@ -40,7 +40,10 @@ fn image(files: &Arc<Files>, item: Item, limits: &Limits) -> Result<ArchiveImage
     }
     let paths = item.layers.unwrap_or_default();
     let diff_ids = diff_ids(&config, paths.len())?;
-    let layers = paths.iter().zip(diff_ids).map(|(path, diff_id)| layer(files, path, diff_id, limits));
+    let layers = paths
+        .iter()
+        .zip(diff_ids)
+        .map(|(path, diff_id)| layer(files, path, diff_id, limits));
     let tags = item.tags.unwrap_or_default();
     if tags.len() > IMAGES {
         return Err(Error::image(format!("an image has more than {IMAGES} tags")));

@@ -22,7 +22,10 @@ const BUFFER: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) enum Files {
     /// The content of a tar, one file after another in an unnamed file.
-    Spool { file: Arc<File>, members: HashMap<Vec<u8>, Member> },
+    Spool {
+        file: Arc<File>,
+        members: HashMap<Vec<u8>, Member>,
+    },
     /// A directory.
     Directory(OwnedFd),
 }
@@ -75,7 +78,9 @@ impl Files {
             let path = name::relative(&entry.name, limits)?;
             let member = match entry.kind {
                 Kind::Directory => continue,
-                Kind::File { size, regions: None, .. } => {
+                Kind::File {
+                    size, regions: None, ..
+                } => {
                     let begin = offset;
                     copy(&mut reader, &mut file)?;
                     offset += size;
@@ -83,13 +88,21 @@ impl Files {
                 }
                 Kind::Symlink { target } => Member::Symlink(target),
                 Kind::Hardlink { target } => Member::Hardlink(target),
-                _ => return Err(Error::entry(&entry.name, "an image archive has files, directories and links alone")),
+                _ => {
+                    return Err(Error::entry(
+                        &entry.name,
+                        "an image archive has files, directories and links alone",
+                    ));
+                }
             };
             members.insert(path, member);
         }
         // What follows is read to the end, so that a damaged stream is not taken for a whole one.
         reader.drain(|_| Ok(()))?;
-        Ok(Self::Spool { file: Arc::new(file), members })
+        Ok(Self::Spool {
+            file: Arc::new(file),
+            members,
+        })
     }
 
     /// The file that a path means, links followed; `None` when there is none.
@@ -98,7 +111,11 @@ impl Files {
         match self {
             Self::Spool { file, members } => {
                 let place = resolve(members, path, limits)?;
-                Ok(place.map(|(offset, size)| Open { file: Arc::clone(file), offset, left: size }))
+                Ok(place.map(|(offset, size)| Open {
+                    file: Arc::clone(file),
+                    offset,
+                    left: size,
+                }))
             }
             Self::Directory(directory) => in_directory(directory, &path),
         }
@@ -151,7 +168,8 @@ fn unnamed_file(folder: BorrowedFd<'_>) -> Result<File> {
     path::remove_file(folder, name.as_bytes()).map_err(failed)?;
     let fd = path::reopen(fd, OFlags::RDWR).map_err(failed)?;
     let mut file = File::from(fd);
-    file.rewind().map_err(|error| Error::writing("the spooled image archive", error))?;
+    file.rewind()
+        .map_err(|error| Error::writing("the spooled image archive", error))?;
     Ok(file)
 }
 
@@ -176,7 +194,10 @@ fn follow(link: &[u8], target: &[u8]) -> Result<Vec<u8>> {
     }
     let (parent, _) = name::split(link);
     let mut parts: Vec<&[u8]> = parent.split(|&b| b == b'/').filter(|part| !part.is_empty()).collect();
-    for part in target.split(|&b| b == b'/').filter(|part| !part.is_empty() && *part != b".") {
+    for part in target
+        .split(|&b| b == b'/')
+        .filter(|part| !part.is_empty() && *part != b".")
+    {
         match part {
             b".." => {
                 parts.pop().ok_or_else(outside)?;
@@ -195,7 +216,11 @@ fn in_directory(directory: &OwnedFd, path: &[u8]) -> Result<Option<Open>> {
         Err(error) => {
             let error = io::Error::from(error);
             let is_gone = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
-            return if is_gone { Ok(None) } else { Err(Error::tree("opening", path, error)) };
+            return if is_gone {
+                Ok(None)
+            } else {
+                Err(Error::tree("opening", path, error))
+            };
         }
     };
     let metadata = path::stat(&found).map_err(failed)?;
@@ -203,7 +228,11 @@ fn in_directory(directory: &OwnedFd, path: &[u8]) -> Result<Option<Open>> {
         return Err(Error::entry(path, "it is no regular file"));
     }
     let file = path::reopen(&found, OFlags::RDONLY).map_err(failed)?;
-    Ok(Some(Open { file: Arc::new(file.into()), offset: 0, left: metadata.size }))
+    Ok(Some(Open {
+        file: Arc::new(file.into()),
+        offset: 0,
+        left: metadata.size,
+    }))
 }
 
 #[cfg(test)]

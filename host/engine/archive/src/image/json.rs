@@ -98,6 +98,8 @@ mod tests {
         assert!(!fine(br"{} {}"));
         assert!(!fine(b""));
         assert!(!fine("[".repeat(10_000).as_bytes()));
-        assert!(!fine([&b"[".repeat(10_000)[..], &b"]".repeat(10_000)].concat().as_slice()));
+        assert!(!fine(
+            [&b"[".repeat(10_000)[..], &b"]".repeat(10_000)].concat().as_slice()
+        ));
     }
 }

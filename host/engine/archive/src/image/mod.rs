@@ -101,7 +101,9 @@ impl ImageArchive {
         } else if has(b"index.json")? {
             oci::images(&files, limits)?
         } else if has(b"repositories")? {
-            return Err(Error::image("it has no manifest.json: it was made by Docker before 1.10; save it again with a newer one"));
+            return Err(Error::image(
+                "it has no manifest.json: it was made by Docker before 1.10; save it again with a newer one",
+            ));
         } else {
             return Err(Error::image(
                 "neither manifest.json nor index.json is in it; a root filesystem is imported, not loaded",
@@ -186,7 +188,9 @@ impl Read for LayerReader {
 
 impl fmt::Debug for LayerReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LayerReader").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("LayerReader")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -196,7 +200,11 @@ fn expect(object: &str, found: (Digest, u64), told: (Digest, u64)) -> Result<()>
         return Ok(());
     }
     let words = |(digest, size): (Digest, u64)| format!("digest {digest} and {size} bytes");
-    Err(Error::Mismatch { object: object.to_owned(), found: words(found), told: words(told) })
+    Err(Error::Mismatch {
+        object: object.to_owned(),
+        found: words(found),
+        told: words(told),
+    })
 }
 
 /// The parts of a config that say what the layers are.
@@ -217,20 +225,28 @@ struct RootFs {
 fn diff_ids(config: &[u8], layers: usize) -> Result<Vec<Digest>> {
     let config: Config = json::strict(config, "the config")?;
     if let Some(os) = config.os.filter(|os| !os.is_empty() && os != "linux") {
-        return Err(Error::image(format!("it is an image for {}, not for linux", crate::error::Shown::new(os.as_bytes()))));
+        return Err(Error::image(format!(
+            "it is an image for {}, not for linux",
+            crate::error::Shown::new(os.as_bytes())
+        )));
     }
     if config.rootfs.kind.is_some_and(|kind| kind != "layers") {
         return Err(Error::image("the config's rootfs.type is not \"layers\""));
     }
     let told = config.rootfs.diff_ids.unwrap_or_default();
     if told.len() != layers {
-        return Err(Error::image(format!("it has {layers} layers, but its config has {} diff IDs", told.len())));
+        return Err(Error::image(format!(
+            "it has {layers} layers, but its config has {} diff IDs",
+            told.len()
+        )));
     }
     if layers == 0 {
         return Err(Error::image("it has no layers"));
     }
     if layers > LAYERS {
-        return Err(Error::image(format!("it has {layers} layers, at most {LAYERS} can be stacked")));
+        return Err(Error::image(format!(
+            "it has {layers} layers, at most {LAYERS} can be stacked"
+        )));
     }
     told.iter().map(|digest| Digest::parse(digest)).collect()
 }
@@ -244,7 +260,10 @@ fn blob_digest(path: &[u8]) -> Option<Digest> {
 /// Checks that a tag is text of a sane length; its grammar is the engine's to judge.
 fn check_tag(tag: &str) -> Result<()> {
     if tag.is_empty() || tag.len() > 512 || tag.chars().any(char::is_control) {
-        return Err(Error::image(format!("the tag {} is malformed", crate::error::Shown::new(tag.as_bytes()))));
+        return Err(Error::image(format!(
+            "the tag {} is malformed",
+            crate::error::Shown::new(tag.as_bytes())
+        )));
     }
     Ok(())
 }

@@ -116,7 +116,9 @@ pub(super) fn images(files: &Arc<Files>, limits: &Limits) -> Result<Vec<ArchiveI
     let layout: Layout = json::strict(&files.read(b"oci-layout", 4096, limits)?, "oci-layout")?;
     if !layout.version.starts_with("1.") {
         let version = Shown::new(layout.version.as_bytes());
-        return Err(Error::image(format!("its layout has version {version}, only 1.0.0 is known")));
+        return Err(Error::image(format!(
+            "its layout has version {version}, only 1.0.0 is known"
+        )));
     }
     let source = Source { files, limits };
     let index = source.parse_index(&files.read(b"index.json", MANIFEST, limits)?, None)?;
@@ -124,7 +126,10 @@ pub(super) fn images(files: &Arc<Files>, limits: &Limits) -> Result<Vec<ArchiveI
     for descriptor in index.manifests.iter().filter(|descriptor| descriptor.fits()) {
         let mut image = source.image(descriptor, DEPTH)?;
         name(&mut image, descriptor)?;
-        match images.iter_mut().find(|known| known.config_digest == image.config_digest) {
+        match images
+            .iter_mut()
+            .find(|known| known.config_digest == image.config_digest)
+        {
             Some(known) => known.tags.append(&mut image.tags),
             None => images.push(image),
         }
@@ -164,12 +169,18 @@ impl Source<'_> {
             return Err(unknown("manifest", descriptor));
         }
         if depth == 0 {
-            return Err(Error::image(format!("it has indexes inside indexes, more than {DEPTH} deep")));
+            return Err(Error::image(format!(
+                "it has indexes inside indexes, more than {DEPTH} deep"
+            )));
         }
         let text = self.blob(descriptor, MANIFEST)?.1;
         let index = self.parse_index(&text, Some(&descriptor.media_type))?;
         // Those that name their platform come first: the others only may be for this machine.
-        let chosen = index.manifests.iter().filter(|child| child.fits()).max_by_key(|child| child.platform.is_some());
+        let chosen = index
+            .manifests
+            .iter()
+            .filter(|child| child.fits())
+            .max_by_key(|child| child.platform.is_some());
         let chosen = chosen.ok_or_else(|| Error::image(format!("no image for linux/{} is in it", architecture())))?;
         self.image(chosen, depth - 1)
     }
@@ -192,13 +203,21 @@ impl Source<'_> {
         if manifest.manifests.is_some() {
             return Err(Error::image("a manifest is also an index"));
         }
-        check_head(manifest.schema_version, manifest.media_type.as_deref(), Some(&descriptor.media_type))?;
+        check_head(
+            manifest.schema_version,
+            manifest.media_type.as_deref(),
+            Some(&descriptor.media_type),
+        )?;
         if !manifest.config.is(&CONFIGS) {
             return Err(unknown("config", &manifest.config));
         }
         let (config_digest, config) = self.blob(&manifest.config, CONFIG)?;
         let diff_ids = diff_ids(&config, manifest.layers.len())?;
-        let layers = manifest.layers.iter().zip(diff_ids).map(|(layer, diff_id)| self.layer(layer, diff_id));
+        let layers = manifest
+            .layers
+            .iter()
+            .zip(diff_ids)
+            .map(|(layer, diff_id)| self.layer(layer, diff_id));
         Ok(ArchiveImage {
             layers: layers.collect::<Result<_>>()?,
             config,
@@ -216,7 +235,13 @@ impl Source<'_> {
         let path = blob_path(&digest);
         let size = self.files.open(&path, self.limits)?.size();
         expect("a layer", (digest, size), (digest, descriptor.size))?;
-        Ok(LayerBlob { files: Arc::clone(self.files), path, size, digest: Some(digest), diff_id })
+        Ok(LayerBlob {
+            files: Arc::clone(self.files),
+            path,
+            size,
+            digest: Some(digest),
+            diff_id,
+        })
     }
 
     /// Reads a small blob whole and checks it.
@@ -234,12 +259,16 @@ impl Source<'_> {
 
 fn check_head(version: u32, own: Option<&str>, told: Option<&str>) -> Result<()> {
     if version != 2 {
-        return Err(Error::image(format!("a manifest or an index has schema version {version}, not 2")));
+        return Err(Error::image(format!(
+            "a manifest or an index has schema version {version}, not 2"
+        )));
     }
     match (own.filter(|own| !own.is_empty()), told) {
         (Some(own), Some(told)) if own != told => {
             let (own, told) = (Shown::new(own.as_bytes()), Shown::new(told.as_bytes()));
-            Err(Error::image(format!("a document says that it is {own}, what refers to it says {told}")))
+            Err(Error::image(format!(
+                "a document says that it is {own}, what refers to it says {told}"
+            )))
         }
         _ => Ok(()),
     }

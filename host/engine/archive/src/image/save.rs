@@ -54,7 +54,12 @@ impl<W: Write> ImageWriter<W> {
         for name in ["blobs/", "blobs/sha256/"] {
             tar.append(&described(name, Kind::Directory, 0o755), &mut std::io::empty())?;
         }
-        Ok(Self { tar, written: HashSet::new(), manifest: Vec::new(), index: Vec::new() })
+        Ok(Self {
+            tar,
+            written: HashSet::new(),
+            manifest: Vec::new(),
+            index: Vec::new(),
+        })
     }
 
     /// Adds an image. `tags` are references with a tag, as users write them. A layer that is in the
@@ -81,7 +86,8 @@ impl<W: Write> ImageWriter<W> {
         })
         .to_string();
         let manifest_digest = self.small_blob(manifest.as_bytes())?;
-        self.manifest.push(json!({ "Config": blob_path(&config_digest), "RepoTags": tags, "Layers": blobs }));
+        self.manifest
+            .push(json!({ "Config": blob_path(&config_digest), "RepoTags": tags, "Layers": blobs }));
         let base = descriptor(MANIFEST_TYPE, &manifest_digest, manifest.len() as u64);
         if tags.is_empty() {
             self.index.push(base);
@@ -145,13 +151,16 @@ impl<W: Write> ImageWriter<W> {
     }
 
     fn file(&mut self, name: &str, content: &[u8]) -> Result<()> {
-        self.tar.append(&file_entry(name, content.len() as u64), &mut &content[..])
+        self.tar
+            .append(&file_entry(name, content.len() as u64), &mut &content[..])
     }
 }
 
 impl<W> fmt::Debug for ImageWriter<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ImageWriter").field("images", &self.manifest.len()).finish_non_exhaustive()
+        f.debug_struct("ImageWriter")
+            .field("images", &self.manifest.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -164,7 +173,15 @@ fn blob_path(digest: &Digest) -> String {
 }
 
 fn file_entry(name: &str, size: u64) -> Entry {
-    described(name, Kind::File { size, stored: size, regions: None }, 0o644)
+    described(
+        name,
+        Kind::File {
+            size,
+            stored: size,
+            regions: None,
+        },
+        0o644,
+    )
 }
 
 /// All times are 1970: the same images give the same archive.

@@ -82,7 +82,9 @@ impl Header {
     pub(super) fn mode(&self) -> Checked<u32> {
         let mode = number(&self.block[100..108])?;
         // Some writers put the file's type into the upper bits.
-        u32::try_from(mode).map(|mode| mode & 0o7777).map_err(|_| "the mode is out of range")
+        u32::try_from(mode)
+            .map(|mode| mode & 0o7777)
+            .map_err(|_| "the mode is out of range")
     }
 
     pub(super) fn uid(&self) -> Checked<i64> {
@@ -113,7 +115,11 @@ impl Header {
 
     /// The four sparse entries of a GNU header, whether more blocks follow, and the file's size.
     pub(super) fn gnu_sparse(&self) -> Checked<(&[u8], bool, u64)> {
-        Ok((&self.block[386..482], self.block[482] != 0, size(&self.block[483..495])?))
+        Ok((
+            &self.block[386..482],
+            self.block[482] != 0,
+            size(&self.block[483..495])?,
+        ))
     }
 }
 
@@ -189,7 +195,10 @@ mod tests {
             (b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff", Ok(i64::MAX)),
             (b"\x80\0\0\0\x80\0\0\0\0\0\0\0", Err("a number is too large")),
             (b"\xff\xff\xff\xff\x80\0\0\0\0\0\0\0", Ok(i64::MIN)),
-            (b"\xff\xff\xff\xff\x7f\xff\xff\xff\xff\xff\xff\xff", Err("a number is too large")),
+            (
+                b"\xff\xff\xff\xff\x7f\xff\xff\xff\xff\xff\xff\xff",
+                Err("a number is too large"),
+            ),
             (b"\x80\x01\0\0\0\0\0\0\0\0\0\0", Err("a number is too large")),
         ];
         for (field, expected) in table {

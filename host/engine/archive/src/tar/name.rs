@@ -35,7 +35,10 @@ pub fn relative(name: &[u8], limits: &Limits) -> Result<Vec<u8>> {
         return Err(Error::entry(name, "its name has a NUL byte"));
     }
     let mut path = Vec::with_capacity(name.len());
-    for part in name.split(|&b| b == b'/').filter(|part| !part.is_empty() && *part != b".") {
+    for part in name
+        .split(|&b| b == b'/')
+        .filter(|part| !part.is_empty() && *part != b".")
+    {
         if part == b".." {
             return Err(Error::entry(name, "its name has \"..\""));
         }
@@ -48,7 +51,10 @@ pub fn relative(name: &[u8], limits: &Limits) -> Result<Vec<u8>> {
         path.extend_from_slice(part);
     }
     if path.len() > limits.path {
-        return Err(Error::entry(name, format!("its name is longer than {} bytes", limits.path)));
+        return Err(Error::entry(
+            name,
+            format!("its name is longer than {} bytes", limits.path),
+        ));
     }
     Ok(path)
 }
@@ -76,7 +82,10 @@ pub fn place(name: &[u8], limits: &Limits) -> Result<Place> {
         return Ok(Place::Object(path));
     };
     if matches!(hidden, b"" | b"." | b"..") {
-        return Err(Error::entry(name, "it is a whiteout of nothing, or of a directory's own or parent entry"));
+        return Err(Error::entry(
+            name,
+            "it is a whiteout of nothing, or of a directory's own or parent entry",
+        ));
     }
     Ok(Place::Whiteout(join(parent, hidden)))
 }
@@ -91,7 +100,11 @@ pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
 
 /// A part below a directory, the root being the empty path.
 pub fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
-    if parent.is_empty() { name.to_vec() } else { [parent, b"/", name].concat() }
+    if parent.is_empty() {
+        name.to_vec()
+    } else {
+        [parent, b"/", name].concat()
+    }
 }
 
 /// Whether an extended attribute from an archive, or into one, is kept: file capabilities and the

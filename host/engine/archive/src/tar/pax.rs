@@ -47,7 +47,10 @@ impl Records {
 
     /// A record's value; an empty one leaves the header's field as it is.
     pub(super) fn get(&self, key: &str) -> Option<&[u8]> {
-        self.0.get(key.as_bytes()).map(Vec::as_slice).filter(|value| !value.is_empty())
+        self.0
+            .get(key.as_bytes())
+            .map(Vec::as_slice)
+            .filter(|value| !value.is_empty())
     }
 
     pub(super) fn number(&self, key: &str) -> Checked<Option<i64>> {
@@ -86,7 +89,10 @@ fn record(rest: &[u8]) -> Checked<(&[u8], &[u8], &[u8])> {
     const MALFORMED: &str = "a PAX record is malformed";
     let space = rest.iter().take(20).position(|&b| b == b' ').ok_or(MALFORMED)?;
     let length = decimal(&rest[..space])?;
-    let length = usize::try_from(length).ok().filter(|&n| n <= rest.len()).ok_or("a PAX record's length is wrong")?;
+    let length = usize::try_from(length)
+        .ok()
+        .filter(|&n| n <= rest.len())
+        .ok_or("a PAX record's length is wrong")?;
     // At least the space, one byte of key, `=`, and the end of line.
     if length < space + 4 || rest[length - 1] != b'\n' {
         return Err("a PAX record's length is wrong");
@@ -134,7 +140,10 @@ fn time(text: &[u8]) -> Checked<Time> {
     let nanoseconds = digits.fold(0u32, |n, digit| n * 10 + u32::from(digit - b'0'));
     if whole.starts_with(b"-") && nanoseconds > 0 {
         let seconds = seconds.checked_sub(1).ok_or("a PAX time is out of range")?;
-        return Ok(Time { seconds, nanoseconds: 1_000_000_000 - nanoseconds });
+        return Ok(Time {
+            seconds,
+            nanoseconds: 1_000_000_000 - nanoseconds,
+        });
     }
     Ok(Time { seconds, nanoseconds })
 }
@@ -148,7 +157,10 @@ mod tests {
     fn well_formed_records_are_read_and_later_ones_win() {
         let records = Records::parse(b"12 path=a/b\n30 mtime=1350244992.023960108\n12 path=c=d\n").unwrap();
         assert_eq!(records.get("path"), Some(&b"c=d"[..]));
-        let expected = Time { seconds: 1_350_244_992, nanoseconds: 23_960_108 };
+        let expected = Time {
+            seconds: 1_350_244_992,
+            nanoseconds: 23_960_108,
+        };
         assert_eq!(records.time("mtime").unwrap(), Some(expected));
     }
 

@@ -86,7 +86,10 @@ impl<R: Read> Reader<R> {
             let Some(header) = self.header()? else {
                 self.ended = true;
                 return match extensions.any {
-                    true => Err(Error::Header { at, reason: "a long name or PAX header without its entry" }),
+                    true => Err(Error::Header {
+                        at,
+                        reason: "a long name or PAX header without its entry",
+                    }),
                     false => Ok(None),
                 };
             };
@@ -96,16 +99,25 @@ impl<R: Read> Reader<R> {
                 _ => {
                     self.entries += 1;
                     if self.entries > self.limits.entries {
-                        return Err(Error::Limit { what: "entries", limit: self.limits.entries });
+                        return Err(Error::Limit {
+                            what: "entries",
+                            limit: self.limits.entries,
+                        });
                     }
-                    return self.entry(&header, &extensions).map(Some).map_err(|problem| match problem {
-                        Problem::Reason(reason) => malformed(reason),
-                        Problem::Error(error) => error,
-                    });
+                    return self
+                        .entry(&header, &extensions)
+                        .map(Some)
+                        .map_err(|problem| match problem {
+                            Problem::Reason(reason) => malformed(reason),
+                            Problem::Error(error) => error,
+                        });
                 }
             }
         }
-        Err(Error::Header { at: self.at, reason: "too many headers before one entry" })
+        Err(Error::Header {
+            at: self.at,
+            reason: "too many headers before one entry",
+        })
     }
 
     /// Gives away what follows the end of the archive, in pieces.
@@ -191,9 +203,14 @@ impl<R: Read> Reader<R> {
             if self.fill(&mut block, "its end mark")? == 0 || block == [0; BLOCK] {
                 return Ok(None);
             }
-            return Err(Error::Header { at, reason: "an empty block is followed by another header" });
+            return Err(Error::Header {
+                at,
+                reason: "an empty block is followed by another header",
+            });
         }
-        Header::parse(block).map(Some).map_err(|reason| Error::Header { at, reason })
+        Header::parse(block)
+            .map(Some)
+            .map_err(|reason| Error::Header { at, reason })
     }
 
     /// Reads a header that describes the next one.
@@ -233,7 +250,10 @@ impl<R: Read> Reader<R> {
         let name = text(body);
         // Above any path that can be made, and still short enough to keep many of them.
         if name.len() > 4 * self.limits.path {
-            return Err(Error::entry(name, format!("its name is longer than {} bytes", self.limits.path)));
+            return Err(Error::entry(
+                name,
+                format!("its name is longer than {} bytes", self.limits.path),
+            ));
         }
         Ok(name.to_vec())
     }
@@ -260,14 +280,20 @@ impl<R: Read> Reader<R> {
         let owner = |told: Option<i64>, field: i64| {
             let id = told.unwrap_or(field);
             // In range of u32, so the conversion cannot fail.
-            OWNERS.contains(&id).then(|| u32::try_from(id).unwrap_or(0)).ok_or_else(|| refused("its owner is out of range"))
+            OWNERS
+                .contains(&id)
+                .then(|| u32::try_from(id).unwrap_or(0))
+                .ok_or_else(|| refused("its owner is out of range"))
         };
         Ok(Entry {
             kind,
             mode: header.mode()?,
             uid: owner(records.number("uid")?, header.uid()?)?,
             gid: owner(records.number("gid")?, header.gid()?)?,
-            mtime: bounded(records.time("mtime")?.unwrap_or(Time { seconds: header.mtime()?, nanoseconds: 0 })),
+            mtime: bounded(records.time("mtime")?.unwrap_or(Time {
+                seconds: header.mtime()?,
+                nanoseconds: 0,
+            })),
             xattrs: self.xattrs(records).map_err(refused)?,
             name,
         })
@@ -291,7 +317,14 @@ impl<R: Read> Reader<R> {
     }
 
     /// What the entry makes; sets up its body.
-    fn kind(&mut self, header: &Header, records: &Records, name: &[u8], link: &[u8], size: u64) -> Result<Kind, Problem> {
+    fn kind(
+        &mut self,
+        header: &Header,
+        records: &Records,
+        name: &[u8],
+        link: &[u8],
+        size: u64,
+    ) -> Result<Kind, Problem> {
         let refused = |reason: String| Problem::Error(Error::entry(name, reason));
         let flag = match header.flag() {
             0 if name.ends_with(b"/") => b'5',
@@ -317,7 +350,9 @@ impl<R: Read> Reader<R> {
                 let (major, minor) = header.device()?;
                 match flag {
                     b'3' if (major, minor) == (0, 0) => {
-                        return Err(refused("it is a character device 0:0, which only the machine's own layers may have".into()));
+                        return Err(refused(
+                            "it is a character device 0:0, which only the machine's own layers may have".into(),
+                        ));
                     }
                     b'3' => Kind::Character { major, minor },
                     _ => Kind::Block { major, minor },
@@ -345,21 +380,37 @@ impl<R: Read> Reader<R> {
         } else {
             match self.pax_sparse(records)? {
                 Some(map) => map,
-                None => return Ok(Kind::File { size: packed, stored: packed, regions: None }),
+                None => {
+                    return Ok(Kind::File {
+                        size: packed,
+                        stored: packed,
+                        regions: None,
+                    });
+                }
             }
         };
         self.check_file_size(name, size)?;
         if regions.len() > self.limits.regions {
-            return Err(Problem::Error(Error::entry(name, "its sparse map has too many regions")));
+            return Err(Problem::Error(Error::entry(
+                name,
+                "its sparse map has too many regions",
+            )));
         }
         let stored = self.body;
         sparse::check(&regions, size, stored).map_err(|reason| Error::entry(name, reason))?;
-        Ok(Kind::File { size, stored, regions: Some(regions) })
+        Ok(Kind::File {
+            size,
+            stored,
+            regions: Some(regions),
+        })
     }
 
     fn check_file_size(&self, name: &[u8], size: u64) -> Result<()> {
         if size > self.limits.file {
-            return Err(Error::entry(name, format!("it is larger than {} bytes", self.limits.file)));
+            return Err(Error::entry(
+                name,
+                format!("it is larger than {} bytes", self.limits.file),
+            ));
         }
         Ok(())
     }
@@ -398,7 +449,9 @@ impl<R: Read> Reader<R> {
         };
         let size = match records.size("GNU.sparse.size")? {
             Some(size) => size,
-            None => records.size("GNU.sparse.realsize")?.ok_or(Problem::Reason("a sparse file without its size"))?,
+            None => records
+                .size("GNU.sparse.realsize")?
+                .ok_or(Problem::Reason("a sparse file without its size"))?,
         };
         let regions = if in_body {
             self.map_in_body()?
@@ -411,13 +464,21 @@ impl<R: Read> Reader<R> {
 
     /// The map of format 1.0: decimal lines in whole blocks before the stored bytes.
     fn map_in_body(&mut self) -> Result<Vec<Region>, Problem> {
-        let mut lines = MapLines { block: [0; BLOCK], next: BLOCK };
+        let mut lines = MapLines {
+            block: [0; BLOCK],
+            next: BLOCK,
+        };
         let count = lines.number(self)?;
         if count > self.limits.regions as u64 {
             return Err(Problem::Reason("a sparse map has too many regions"));
         }
         (0..count)
-            .map(|_| Ok(Region { offset: lines.number(self)?, length: lines.number(self)? }))
+            .map(|_| {
+                Ok(Region {
+                    offset: lines.number(self)?,
+                    length: lines.number(self)?,
+                })
+            })
             .collect()
     }
 }
@@ -475,7 +536,11 @@ impl From<Error> for Problem {
 /// has it.
 fn bounded(time: Time) -> Time {
     const LAST: i64 = i64::MAX / 1_000_000_000;
-    if (0..LAST).contains(&time.seconds) { time } else { Time::default() }
+    if (0..LAST).contains(&time.seconds) {
+        time
+    } else {
+        Time::default()
+    }
 }
 
 impl<R: Read> Read for Reader<R> {

@@ -12,7 +12,10 @@ pub(super) fn old_gnu(entries: &[u8], into: &mut Vec<Region>) -> Checked<()> {
         if entry[0] == 0 {
             break;
         }
-        into.push(Region { offset: size(&entry[..12])?, length: size(&entry[12..])? });
+        into.push(Region {
+            offset: size(&entry[..12])?,
+            length: size(&entry[12..])?,
+        });
     }
     Ok(())
 }
@@ -20,12 +23,22 @@ pub(super) fn old_gnu(entries: &[u8], into: &mut Vec<Region>) -> Checked<()> {
 /// Reads the map of formats 0.0 and 0.1: numbers with commas between.
 pub(super) fn from_record(count: Option<u64>, map: &[u8], limit: usize) -> Checked<Vec<Region>> {
     const MALFORMED: &str = "the PAX sparse map is malformed";
-    let numbers = map.split(|&b| b == b',').take(2 * limit + 2).map(unsigned).collect::<Checked<Vec<u64>>>();
+    let numbers = map
+        .split(|&b| b == b',')
+        .take(2 * limit + 2)
+        .map(unsigned)
+        .collect::<Checked<Vec<u64>>>();
     let numbers = if map.is_empty() { Vec::new() } else { numbers? };
     if !numbers.len().is_multiple_of(2) || count.is_some_and(|count| count != numbers.len() as u64 / 2) {
         return Err(MALFORMED);
     }
-    Ok(numbers.chunks_exact(2).map(|pair| Region { offset: pair[0], length: pair[1] }).collect())
+    Ok(numbers
+        .chunks_exact(2)
+        .map(|pair| Region {
+            offset: pair[0],
+            length: pair[1],
+        })
+        .collect())
 }
 
 /// A decimal number that is not negative.
@@ -37,7 +50,10 @@ pub(super) fn unsigned(text: &[u8]) -> Checked<u64> {
 pub(super) fn check(regions: &[Region], size: u64, stored: u64) -> Checked<()> {
     let (mut end, mut sum) = (0u64, 0u64);
     for region in regions {
-        let region_end = region.offset.checked_add(region.length).ok_or("the sparse map overflows")?;
+        let region_end = region
+            .offset
+            .checked_add(region.length)
+            .ok_or("the sparse map overflows")?;
         if region.offset < end || region_end > size {
             return Err("the sparse map overlaps, is out of order, or reaches behind the file's end");
         }

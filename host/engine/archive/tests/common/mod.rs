@@ -1,7 +1,11 @@
 //! What the tests of this crate share: a tar builder that can lie, and a sink in memory.
 #![allow(unreachable_pub, reason = "a module that test files share")]
 #![allow(dead_code, reason = "each test file uses another part")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed unwrap is a failed test"
+)]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,7 +25,11 @@ pub struct Raw {
 
 impl Raw {
     pub fn new(name: impl AsRef<[u8]>, flag: u8) -> Self {
-        let mut raw = Self { block: [0; BLOCK], body: Vec::new(), keep_checksum: false };
+        let mut raw = Self {
+            block: [0; BLOCK],
+            body: Vec::new(),
+            keep_checksum: false,
+        };
         raw.put(0, name.as_ref());
         raw.put(100, b"0000644\0");
         raw.put(108, b"0000000\0");
@@ -80,7 +88,8 @@ impl Raw {
     }
 
     pub fn owner(self, uid: u32, gid: u32) -> Self {
-        self.field(108, format!("{uid:07o}\0").as_bytes()).field(116, format!("{gid:07o}\0").as_bytes())
+        self.field(108, format!("{uid:07o}\0").as_bytes())
+            .field(116, format!("{gid:07o}\0").as_bytes())
     }
 
     pub fn wrong_checksum(mut self) -> Self {
@@ -166,7 +175,10 @@ impl Sink for Memory {
 
     fn file(&mut self, path: &[u8], content: Content<'_>, attributes: &Attributes<'_>) -> Result<()> {
         let mut bytes = Vec::new();
-        content.body.read_to_end(&mut bytes).map_err(|error| Error::io("read the content", &error))?;
+        content
+            .body
+            .read_to_end(&mut bytes)
+            .map_err(|error| Error::io("read the content", &error))?;
         let node = match content.regions {
             None => Node::File(bytes),
             Some(regions) => {
@@ -227,7 +239,10 @@ impl Sink for Memory {
 
 /// Whether a program is installed; says that the test is skipped when it is not.
 pub fn installed(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
+    let found = Command::new(program)
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| output.status.success());
     if !found {
         println!("SKIP: {program} is not installed");
     }
@@ -236,7 +251,11 @@ pub fn installed(program: &str) -> bool {
 
 pub fn run(command: &mut Command) -> Vec<u8> {
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     output.stdout
 }
 
