@@ -14,7 +14,7 @@ use std::path::Path;
 use longshore_core::driver::Area;
 use longshore_core::error::{Error, Result};
 use longshore_core::types::{RelPath, SecretRef};
-use longshore_sys::mount::{self, Attributes, Depth, Propagation};
+use longshore_sys::mount::{self, Depth};
 use longshore_sys::path::{self, OFlags, Resolve};
 
 use crate::error::{During, shown};
@@ -211,35 +211,4 @@ pub fn subpath(mounted: impl AsFd, inner: &[u8]) -> Result<OwnedFd> {
     let place = path::open(&mounted, inner, OFlags::PATH, 0, Resolve::InRoot)
         .during(format_args!("open subpath {}", shown(inner)))?;
     clone_mount(place)
-}
-
-/// A detached mount of a path of the host, which a user named for a container, private to its
-/// consumers. The path may be a folder or any file; links in it are followed.
-///
-/// # Errors
-/// `NotFound`; `Denied` when it is or lies in one of the `private` folders.
-pub fn host_bind(host: &[u8], private: &[&Path], recursive: bool) -> Result<OwnedFd> {
-    let from = check::open_host(host)?;
-    check::refuse_private(&from, host, private)?;
-    let depth = if recursive { Depth::Recursive } else { Depth::One };
-    let made = mount::clone_tree(&from, depth).during(format_args!("clone the mount at {}", shown(host)))?;
-    let attributes = Attributes {
-        propagation: Some(Propagation::Private),
-        ..Attributes::default()
-    };
-    mount::set_attributes(&made, attributes, depth)
-        .during(format_args!("make the mount at {} private", shown(host)))?;
-    Ok(made)
-}
-
-/// Makes a detached mount, and what is mounted below it, read-only.
-///
-/// # Errors
-/// What the kernel says.
-pub fn make_read_only(mounted: impl AsFd) -> Result<()> {
-    let attributes = Attributes {
-        read_only: true,
-        ..Attributes::default()
-    };
-    mount::set_attributes(mounted, attributes, Depth::Recursive).during("make a mount read-only")
 }

@@ -19,8 +19,7 @@ pub(crate) fn whatever(parent: BorrowedFd<'_>, name: &[u8]) -> Result<bool> {
     match path::remove_file(parent, name) {
         Ok(()) => return Ok(true),
         Err(error) if error.is(Errno::NOENT) => return Ok(false),
-        // EISDIR on Linux, EPERM where the standard's word is kept.
-        Err(error) if error.is(Errno::ISDIR) || error.is(Errno::PERM) => {}
+        Err(error) if error.is(Errno::ISDIR) => {}
         Err(error) => return Err(failed(attempted(), &error)),
     }
     let folder = match open_below(parent, name) {

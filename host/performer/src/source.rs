@@ -98,15 +98,13 @@ impl Entry<'_> {
         if !self.metadata.is_directory() {
             return Ok(false);
         }
-        for name in [b"trusted.overlay.opaque".as_slice(), b"user.overlay.opaque"] {
-            match longshore_sys::xattr::get(self.fd, name) {
-                Ok(Some(value)) if value == b"y" => return Ok(true),
-                Ok(_) => {}
-                Err(error) if xattrs::is_unsupported(&error) => {}
-                Err(error) => return Err(failed(format_args!("read attributes of {}", shown(self.path)), &error)),
-            }
+        // Not the one of user.*: a container may set that on its own folders, and it means nothing to
+        // an overlay of this sort.
+        match longshore_sys::xattr::get(self.fd, b"trusted.overlay.opaque") {
+            Ok(value) => Ok(value.is_some_and(|value| value == b"y")),
+            Err(error) if xattrs::is_unsupported(&error) => Ok(false),
+            Err(error) => Err(failed(format_args!("read attributes of {}", shown(self.path)), &error)),
         }
-        Ok(false)
     }
 }
 
@@ -236,7 +234,12 @@ fn open_entry(parent: BorrowedFd<'_>, name: &[u8]) -> longshore_sys::Result<Owne
 }
 
 fn pending(folder: BorrowedFd<'_>, path_length: usize) -> Result<Pending> {
-    let entries = path::list(folder).during("list a folder")?;
+    let entries = match path::list(folder) {
+        Ok(entries) => entries,
+        // Removed after it was opened.
+        Err(error) if error.is(Errno::NOENT) => Vec::new(),
+        Err(error) => return Err(failed("list a folder", &error)),
+    };
     Ok(Pending {
         names: entries.into_iter().rev().map(|entry| entry.name).collect(),
         path_length,
