@@ -136,6 +136,10 @@ impl ShimClient {
             .command()
             .args(["run", "--fd", "0"])
             .current_dir("/")
+            // Nothing of the engine's environment is meant for the exec driver: LISTEN_FDS would
+            // reach the container.
+            .env_clear()
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -13,8 +13,14 @@ use crate::shim::Sandbox;
 pub(crate) fn open(library: &OwnedFd, sandbox: &Sandbox) -> Result<Box<dyn ExecDriver>> {
     let path = format!("{}/{}", sandbox.path, places::DRIVER);
     let path = Path::new(&path);
-    let root = longshore_sys::path::open_directory(path)
-        .map_err(|error| Error::io(format!("open the exec driver's folder {}", path.display()), &error.into()))?;
+    let root = longshore_sys::path::open_directory(path).map_err(|error| {
+        Error::io(
+            format!("open the exec driver's folder {}", path.display()),
+            &error.into(),
+        )
+    })?;
     let options = sandbox.driver.options.clone();
-    Ok(Box::new(longshore_loader::open_exec_by_fd(library, root, path, options)?))
+    Ok(Box::new(longshore_loader::open_exec_by_fd(
+        library, root, path, options,
+    )?))
 }

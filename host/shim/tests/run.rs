@@ -16,7 +16,10 @@ use longshore_shim::files::read_exit;
 use longshore_shim::protocol::{Attach, Event, Phase, Stdio};
 use longshore_shim::{Adoption, Reply, Request, ShimClient, adopt, places};
 
-const PIPES: Stdio = Stdio::Pipes { stdin: true, once: true };
+const PIPES: Stdio = Stdio::Pipes {
+    stdin: true,
+    once: true,
+};
 
 fn all() -> Attach {
     Attach {
@@ -66,7 +69,7 @@ fn root_exit_codes_and_signals_are_told() {
         ("exit 255", 255, None),
         ("exit 137", 137, None),
         // Init of a PID namespace cannot kill itself; its child can be, and the shell says so.
-        ("sh -c 'kill -9 $$'", 137, None),
+        ("sh -c 'kill -9 $$'; exit $?", 137, None),
     ] {
         let place = Place::new();
         let (container, exit) = Container::run(&place, &Plan::of(&["sh", "-c", script]));
@@ -103,9 +106,15 @@ fn root_output_goes_to_the_log_and_to_a_client_attached_before_the_start() {
 fn root_input_reaches_the_process_and_its_end_too() {
     needs_root!();
     let place = Place::new();
-    let plan = Plan { stdio: PIPES, ..Plan::of(&["cat"]) };
+    let plan = Plan {
+        stdio: PIPES,
+        ..Plan::of(&["cat"])
+    };
     let container = Container::create(&place, &plan);
-    let mut client = container.attach(Attach { prefix: b"first ".to_vec(), ..all() });
+    let mut client = container.attach(Attach {
+        prefix: b"first ".to_vec(),
+        ..all()
+    });
     client.write_all(b"second").unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     container.start();
@@ -125,8 +134,14 @@ fn root_a_terminal_has_its_size_and_can_be_left_by_keys() {
         ..Plan::of(&["sh", "-c", "read line; stty size; echo got $line; sleep 1000"])
     };
     let container = Container::boot(&place, &plan);
-    container.client.call(Request::Resize { rows: 33, columns: 99 }, &[]).unwrap();
-    container.client.call(Request::Create { stdio: plan.stdio }, &[]).unwrap();
+    container
+        .client
+        .call(Request::Resize { rows: 33, columns: 99 }, &[])
+        .unwrap();
+    container
+        .client
+        .call(Request::Create { stdio: plan.stdio }, &[])
+        .unwrap();
     let mut client = container.attach(all());
     container.start();
     client.write_all(b"hello\n").unwrap();
@@ -153,9 +168,7 @@ fn root_an_exec_session_has_streams_and_a_status_of_its_own() {
     let place = Place::new();
     let container = Container::create(&place, &Plan::of(&["sleep", "1000"]));
     container.start();
-    let (exec_id, mut client) = container
-        .exec(&place, &["sh", "-c", "cat; exit 3"], PIPES)
-        .unwrap();
+    let (exec_id, mut client) = container.exec(&place, &["sh", "-c", "cat; exit 3"], PIPES).unwrap();
     client.write_all(b"over").unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     let mut seen = String::new();
@@ -179,7 +192,11 @@ fn root_an_exec_session_has_streams_and_a_status_of_its_own() {
         client.read_to_string(&mut seen).unwrap();
         assert_eq!(seen, text);
         loop {
-            if let Event::ExecExited { exec_id: ended, code: seen } = container.next() {
+            if let Event::ExecExited {
+                exec_id: ended,
+                code: seen,
+            } = container.next()
+            {
                 assert_eq!((ended, seen), (exec_id, code));
                 break;
             }
@@ -192,13 +209,22 @@ fn root_an_exec_session_has_streams_and_a_status_of_its_own() {
 fn root_a_stop_that_is_ignored_becomes_a_kill() {
     needs_root!();
     let place = Place::new();
-    let container = Container::create(&place, &Plan::of(&["sh", "-c", "trap '' TERM; while true; do sleep 1; done"]));
+    let container = Container::create(
+        &place,
+        &Plan::of(&["sh", "-c", "trap '' TERM; while true; do sleep 1; done"]),
+    );
     container.start();
-    let stop = Request::Stop { signal: 15, timeout_ms: Some(200) };
+    let stop = Request::Stop {
+        signal: 15,
+        timeout_ms: Some(200),
+    };
     container.client.call(stop, &[]).unwrap();
     let exit = container.exited();
     assert_eq!((exit.code, exit.signal), (137, Some(9)));
-    let again = Request::Stop { signal: 15, timeout_ms: None };
+    let again = Request::Stop {
+        signal: 15,
+        timeout_ms: None,
+    };
     assert_eq!(container.client.call(again, &[]).unwrap_err().kind, ErrorKind::Invalid);
     container.delete(false);
 }
@@ -212,7 +238,10 @@ fn root_a_frozen_container_refuses_exec_and_can_be_killed() {
     container.client.call(Request::Freeze { frozen: true }, &[]).unwrap();
     let refused = container.exec(&place, &["true"], PIPES).unwrap_err();
     assert_eq!(refused.kind, ErrorKind::Invalid);
-    let busy = container.client.call(Request::Delete { force: false }, &[]).unwrap_err();
+    let busy = container
+        .client
+        .call(Request::Delete { force: false }, &[])
+        .unwrap_err();
     assert_eq!(busy.kind, ErrorKind::InUse);
     container.client.call(Request::Signal { number: 9 }, &[]).unwrap();
     assert_eq!(container.exited().code, 137);
@@ -223,7 +252,10 @@ fn root_a_frozen_container_refuses_exec_and_can_be_killed() {
 fn root_a_kill_for_want_of_memory_is_told() {
     needs_root!();
     let place = Place::new();
-    let plan = Plan { memory: Some(16 << 20), ..Plan::of(&["tail", "/dev/zero"]) };
+    let plan = Plan {
+        memory: Some(16 << 20),
+        ..Plan::of(&["tail", "/dev/zero"])
+    };
     let container = Container::create(&place, &plan);
     container.start();
     let mut ooms = 0;
@@ -253,7 +285,13 @@ fn root_the_root_and_the_volumes_are_seen_inside_and_the_root_can_be_read() {
     let mut seen = [0; 15];
     client.read_exact(&mut seen).unwrap();
     assert_eq!(&seen, b"from the volume");
-    let root = container.client.call(Request::Root, &[]).unwrap().descriptors.pop().unwrap();
+    let root = container
+        .client
+        .call(Request::Root, &[])
+        .unwrap()
+        .descriptors
+        .pop()
+        .unwrap();
     let path = format!("{}/tmp/inside", longshore_sys::path::through_proc(&root));
     while fs::read_to_string(&path).unwrap_or_default() != "written\n" {
         std::thread::yield_now();
@@ -267,11 +305,72 @@ fn root_a_missing_entry_is_named_and_leaves_a_shim_that_quits() {
     let place = Place::new();
     let plan = Plan::of(&["/bin/nothing"]);
     let container = Container::boot(&place, &plan);
-    let error = container.client.call(Request::Create { stdio: plan.stdio }, &[]).unwrap_err();
+    let error = container
+        .client
+        .call(Request::Create { stdio: plan.stdio }, &[])
+        .unwrap_err();
     assert_eq!((error.kind, error.errno), (ErrorKind::Invalid, Some(2)), "{error}");
     container.client.call(Request::Quit, &[]).unwrap();
-    while !matches!(container.notices.recv_timeout(LONG).unwrap(), longshore_shim::Notice::Lost) {}
+    while !matches!(
+        container.notices.recv_timeout(LONG).unwrap(),
+        longshore_shim::Notice::Lost
+    ) {}
     assert!(!place.run().join(places::SOCKET).exists());
+}
+
+#[test]
+fn root_another_helper_goes_on_where_one_died() {
+    needs_root!();
+    let place = Place::new();
+    let container = Container::create(&place, &Plan::of(&["sh", "-c", "exit 5"]));
+    let shim = container.client.pid().unwrap();
+    let children = fs::read_to_string(format!("/proc/{shim}/task/{shim}/children")).unwrap();
+    let name = |pid: &str| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let helper = children
+        .split_whitespace()
+        .find(|pid| name(pid) == "longshore-shim\n")
+        .expect("the helper that waits for start");
+    let pidfd = longshore_sys::process::open(helper.parse().unwrap()).unwrap();
+    longshore_sys::process::signal(pidfd, 9).unwrap();
+    container.start();
+    assert_eq!(container.exited().code, 5);
+    container.delete(false);
+}
+
+#[test]
+fn root_two_engines_hear_the_same() {
+    needs_root!();
+    let place = Place::new();
+    let container = Container::create(&place, &Plan::of(&["true"]));
+    let (sender, notices) = std::sync::mpsc::channel();
+    let second = ShimClient::connect(place.run_dir().as_fd(), move |notice| {
+        let _ = sender.send(notice);
+    })
+    .unwrap();
+    second.call(Request::Start, &[]).unwrap();
+    assert_eq!(container.exited().code, 0);
+    loop {
+        match notices.recv_timeout(LONG).unwrap() {
+            longshore_shim::Notice::Event(Event::Exited(exit)) => break assert_eq!(exit.code, 0),
+            longshore_shim::Notice::Event(_) => {}
+            longshore_shim::Notice::Lost => panic!("the second connection ended"),
+        }
+    }
+    container.delete(false);
+}
+
+#[test]
+fn a_shim_without_a_container_goes_with_its_engine() {
+    let path = std::path::Path::new(env!("CARGO_BIN_EXE_longshore-shim"));
+    let binary = longshore_shim::ShimBinary::open(path).unwrap();
+    let client = ShimClient::spawn(&binary, |_| {}).unwrap();
+    let pid = i32::try_from(client.pid().unwrap()).unwrap();
+    let error = client.call(Request::Start, &[]).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
+    drop(client);
+    while longshore_sys::process::start_time(pid).is_ok() {
+        std::thread::yield_now();
+    }
 }
 
 /// Not a test by itself: the process that [`root_the_death_of_an_engine_loses_nothing`] kills.
@@ -324,7 +423,11 @@ fn root_the_death_of_an_engine_loses_nothing() {
     assert_eq!(exit.code, 7);
     let log = fs::read_to_string(left.join("data").join(common::LOG)).unwrap();
     assert_eq!(log.lines().count(), 3000);
-    assert!(log.lines().enumerate().all(|(n, line)| line.contains(&format!("\"line {}\\n\"", n + 1))));
+    assert!(
+        log.lines()
+            .enumerate()
+            .all(|(n, line)| line.contains(&format!("\"line {}\\n\"", n + 1)))
+    );
     client.call(Request::Delete { force: false }, &[]).unwrap();
     drop(removed);
 }

@@ -15,6 +15,7 @@ use longshore_sys::socket::set_nonblocking;
 
 use super::cgroup::OomWatch;
 use super::control::Asker;
+use super::detach::Detach;
 use super::helper::{Answer, Call, ChildEnds, Helper, Outcome};
 use super::session::Ends;
 use super::{Process, Shim};
@@ -67,6 +68,11 @@ impl Calls {
     /// Whether a call is under way.
     pub(crate) fn is_busy(&self) -> bool {
         self.current.is_some()
+    }
+
+    /// Whether no helper is left that could still be a process's parent.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.helper.is_none() && self.dismissed.is_empty()
     }
 
     /// When the call under way has taken too long.
@@ -146,6 +152,10 @@ impl Shim {
                         "exec needs a client's connection exactly when it says how to attach it",
                     ));
                 }
+                if let Some(attach) = &exec.attach {
+                    // Said before there is a process, not after.
+                    Detach::parse(&attach.detach_keys)?;
+                }
                 if self.execs.iter().any(|other| other.exec_id == exec.exec_id) {
                     return Err(Error::already_exists(format!("exec session {} exists", exec.exec_id)));
                 }
@@ -172,7 +182,8 @@ impl Shim {
     /// Gets a helper and sends it the call. The child's ends of pipes are gone from here at once, so
     /// that their end is seen.
     fn send_call(&mut self, job: &Job, _now: Instant) -> Result<Ends> {
-        if !matches!(job, Job::Start) {
+        let kept = self.calls.helper.as_ref().is_some_and(Helper::is_alive);
+        if !kept || !matches!(job, Job::Start) {
             self.calls.dismiss();
         }
         let mut child = ChildEnds::default();
@@ -246,6 +257,18 @@ impl Shim {
             Answer::Nothing => {}
             Answer::Done(outcome, terminal) => self.call_done(outcome, terminal, now),
             Answer::Lost => self.helper_lost(now),
+        }
+    }
+
+    /// The helper has ended. What it said last still counts.
+    pub(super) fn helper_gone(&mut self, now: Instant) {
+        if self.calls.helper.as_ref().is_none_or(Helper::is_alive) {
+            return;
+        }
+        match self.calls.helper.as_mut().map(Helper::receive) {
+            Some(Answer::Done(outcome, terminal)) => self.call_done(outcome, terminal, now),
+            Some(Answer::Nothing | Answer::Lost) => self.helper_lost(now),
+            None => {}
         }
     }
 

@@ -11,7 +11,6 @@ use longshore_shim::places;
 use longshore_shim::protocol::{Event, Exec, Reply, Stdio};
 use longshore_shim::time::rfc3339;
 use longshore_sys::event::Ready;
-use longshore_sys::process;
 
 use super::life::{DRAIN, split};
 use super::session::{Ends, Session, Waits};
@@ -110,10 +109,10 @@ impl Shim {
     }
 
     pub(super) fn exec_process_ready(&mut self, number: u64, now: Instant) {
+        let settled = self.calls.is_settled();
         if let Some(exec) = self.exec(number)
-            && let Ok(Some(exit)) = process::try_wait(exec.process.pidfd.as_fd())
+            && exec.process.take_exit(settled)
         {
-            exec.process.exit = Some(exit);
             exec.session.process_ended();
             exec.drained_by = Some(now + DRAIN);
             self.check_exec_drained(number, now);

@@ -16,6 +16,7 @@ use longshore_core::types::{Bytes, Handle};
 use longshore_core::wire::{Class, HandleKind, decode, encode};
 use longshore_core::{Context, Error, Result};
 use longshore_shim::places;
+use longshore_sys::event::{self, Ready};
 use longshore_sys::process::{self, Fork};
 use longshore_sys::socket::{self, Bounds};
 use serde::{Deserialize, Serialize};
@@ -151,6 +152,12 @@ impl Helper {
             }
             Err(_) => Answer::Lost,
         }
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn is_alive(&self) -> bool {
+        let asked = [(self.pidfd.as_fd(), Ready::READ)];
+        event::poll(&asked, Some(Duration::ZERO)).is_ok_and(|ready| !ready.iter().any(|ready| ready.any()))
     }
 
     /// Ends it at once.

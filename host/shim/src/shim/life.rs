@@ -68,11 +68,12 @@ impl Shim {
     }
 
     pub(super) fn init_ready(&mut self, now: Instant) {
+        let settled = self.calls.is_settled();
         let Some(init) = &mut self.init else { return };
-        let Ok(Some(exit)) = process::try_wait(init.pidfd.as_fd()) else {
+        if !init.take_exit(settled) {
             return;
-        };
-        init.exit = Some(exit);
+        }
+        let exit = init.exit.unwrap_or(Exit::Code(255));
         self.kill_at = None;
         self.look_for_oom();
         let (code, signal) = split(exit);

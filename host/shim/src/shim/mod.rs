@@ -43,6 +43,8 @@ use session::{Session, Waits};
 const SIGTERM: i32 = 15;
 const SIGCHLD: i32 = 17;
 const SIGPIPE: i32 = 13;
+/// The exit code of a process whose status could not be had.
+const UNKNOWN: i32 = 255;
 /// What is read at once.
 const READ: usize = 64 * 1024;
 
@@ -65,6 +67,21 @@ impl Process {
         })?;
         Ok(Self { pid, pidfd, exit: None })
     }
+
+    /// Reaps it, if it has ended just now. One that a driver left as a child of its own comes to the
+    /// shim when the helper is gone; one that is nobody's child here then has a status that nobody
+    /// knows.
+    fn take_exit(&mut self, helpers_gone: bool) -> bool {
+        if self.exit.is_some() {
+            return false;
+        }
+        self.exit = match process::try_wait(self.pidfd.as_fd()) {
+            Ok(exit) => exit,
+            Err(_) if helpers_gone => Some(process::Exit::Code(UNKNOWN)),
+            Err(_) => None,
+        };
+        self.exit.is_some()
+    }
 }
 
 /// What became ready.
@@ -74,6 +91,7 @@ enum Token {
     Listener,
     Connection(u64),
     Helper,
+    HelperGone,
     Dismissed(i32),
     Init,
     Oom,
@@ -192,12 +210,11 @@ impl Shim {
                 },
             ));
         }
-        all.extend(
-            self.calls
-                .helper
-                .iter()
-                .map(|helper| read(Token::Helper, helper.as_fd())),
-        );
+        if let Some(helper) = &self.calls.helper {
+            all.push(read(Token::Helper, helper.as_fd()));
+            // Until execve init holds the other end too: its end alone does not tell the helper's.
+            all.push(read(Token::HelperGone, helper.pidfd.as_fd()));
+        }
         for helper in &self.calls.dismissed {
             all.push(read(Token::Dismissed(helper.pid), helper.pidfd.as_fd()));
         }
@@ -232,6 +249,7 @@ impl Shim {
             Token::Listener => self.accept(),
             Token::Connection(number) => self.connection_ready(number, ready, now),
             Token::Helper => self.helper_ready(now),
+            Token::HelperGone => self.helper_gone(now),
             Token::Dismissed(pid) => self.calls.reap(pid),
             Token::Init => self.init_ready(now),
             Token::Oom => self.look_for_oom(),

@@ -141,8 +141,11 @@ impl Session {
                 all.push((Waits::Output(output), source.as_fd(), Ready::READ));
             }
         }
-        if let Some(terminal) = &self.terminal {
-            let reads = reads && self.retry_terminal.is_none_or(|at| now >= at);
+        if let Some(terminal) = self
+            .terminal
+            .as_ref()
+            .filter(|_| self.retry_terminal.is_none_or(|at| now >= at))
+        {
             if reads || writes {
                 all.push((Waits::Terminal, terminal.as_fd(), ready(reads, writes)));
             }
@@ -282,6 +285,7 @@ impl Session {
 
     /// What time alone changes.
     pub(crate) fn tick(&mut self, now: Instant) {
+        self.retry_terminal = self.retry_terminal.filter(|at| now < *at);
         if self
             .clients
             .iter()

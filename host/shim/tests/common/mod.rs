@@ -75,7 +75,9 @@ impl Place {
             fs::create_dir(root.join(name)).unwrap();
         }
         fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
-        for name in ["sh", "true", "cat", "sleep", "echo", "seq", "stty", "kill", "tail", "ls"] {
+        for name in [
+            "sh", "true", "cat", "sleep", "echo", "seq", "stty", "kill", "tail", "ls",
+        ] {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
         }
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -185,7 +187,10 @@ impl<'a> Plan<'a> {
     pub(crate) fn of(arguments: &'a [&'a str]) -> Self {
         Self {
             arguments,
-            stdio: Stdio::Pipes { stdin: false, once: false },
+            stdio: Stdio::Pipes {
+                stdin: false,
+                once: false,
+            },
             memory: None,
             durable: true,
         }
