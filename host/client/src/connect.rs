@@ -364,7 +364,7 @@ fn word(line: &str, mut child: Child) -> Result<Word> {
         return Ok(Word::Ready);
     }
     if let Some(sentence) = line.strip_prefix("error ") {
-        let (sentence, hint) = match sentence.split_once(" hint: ") {
+        let (sentence, hint) = match sentence.split_once(" | hint: ") {
             Some((sentence, hint)) => (sentence, Some(hint)),
             None => (sentence, None),
         };

@@ -1,5 +1,6 @@
 //! One engine that answered: Docker's API through bollard, everything else as plain requests.
 
+use bollard::errors::Error;
 use bollard::{BollardRequest, ClientVersion, Docker, body_full};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
@@ -27,7 +28,8 @@ const PATIENCE: u64 = 7 * 24 * 3600;
 pub(crate) struct Engine {
     transport: Transport,
     pub(crate) docker: Docker,
-    pub(crate) version: String,
+    /// The version of Docker's API that both sides speak.
+    pub(crate) version: (usize, usize),
 }
 
 /// What `_ping` told.
@@ -41,7 +43,7 @@ pub(crate) struct Pong {
 pub(crate) async fn ping(transport: &Transport, stream: UnixStream) -> Result<Pong> {
     let request = request(Method::GET, "/_ping", None)?;
     let response = transport.send_over(stream, request).await?;
-    let response = succeed(response).await?;
+    let response = told(response).await?;
     let headers = response.headers();
     let text = |value: &hyper::header::HeaderValue| value.to_str().ok().map(str::to_owned);
     Ok(Pong {
@@ -72,14 +74,14 @@ impl Engine {
                 ),
             ));
         }
-        let (major, minor) = theirs.min(NEWEST);
-        let version = format!("{major}.{minor}");
-        let transport = transport.with_version(&version);
+        let version = theirs.min(NEWEST);
+        let (major, minor) = version;
+        let transport = transport.with_version(&format!("{major}.{minor}"));
         let carrier = transport.clone();
         let docker = Docker::connect_with_custom_transport(
             move |request| {
                 let carrier = carrier.clone();
-                async move { carrier.send(request).await }
+                async move { told(carrier.send(request).await?).await }
             },
             Some("http://longshore"),
             PATIENCE,
@@ -102,7 +104,7 @@ impl Engine {
     /// Sends, and gives the answer once it began well.
     pub(crate) async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Response<Incoming>> {
         let request = request(method, path, body)?;
-        succeed(self.transport.send(request).await?).await
+        Ok(told(self.transport.send(request).await?).await?)
     }
 
     pub(crate) async fn text(&self, method: Method, path: &str, body: Option<&Value>) -> Result<String> {
@@ -112,6 +114,19 @@ impl Engine {
 
     pub(crate) async fn get(&self, path: &str) -> Result<Value> {
         parse(path, &self.text(Method::GET, path, None).await?)
+    }
+
+    /// The same below `/longshore/`, which only an engine of ours knows.
+    pub(crate) async fn get_own(&self, name: &str) -> Result<Value> {
+        self.get(&format!("/longshore/{name}"))
+            .await
+            .map_err(|failure| match failure.is_not_found() {
+                true => Failure::new(
+                    failure.kind,
+                    format!("the engine is not Longshore's: it has no word for {name}"),
+                ),
+                false => failure,
+            })
     }
 
     pub(crate) async fn post(&self, path: &str, body: Option<&Value>) -> Result<Value> {
@@ -128,7 +143,7 @@ impl Engine {
         let headers = request.headers_mut();
         headers.insert(CONNECTION, hyper::header::HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, hyper::header::HeaderValue::from_static("tcp"));
-        let response = succeed(self.transport.send(request).await?).await?;
+        let response = told(self.transport.send(request).await?).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(Failure::new(
                 Kind::Broken,
@@ -155,22 +170,37 @@ fn request(method: Method, path: &str, body: Option<&Value>) -> Result<BollardRe
         .map_err(|error| Failure::usage(format!("{path:?} cannot be asked for: {error}")))
 }
 
-/// The answer, or what the engine says is wrong.
-async fn succeed(response: Response<Incoming>) -> Result<Response<Incoming>> {
+/// The answer, or what the engine says is wrong. Bollard reads the sentence alone; an engine of ours also
+/// sends the remedy, which goes on a line of its own until it becomes a [`Failure`].
+async fn told(response: Response<Incoming>) -> std::result::Result<Response<Incoming>, Error> {
     let status = response.status();
     if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS || status == StatusCode::NOT_MODIFIED {
         return Ok(response);
     }
-    let body = whole(response).await?;
-    let message = match serde_json::from_slice::<Value>(&body) {
-        Ok(Value::Object(object)) => object
-            .get("message")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned(),
-        _ => String::from_utf8_lossy(&body).into_owned(),
+    let body = Limited::new(response.into_body(), LARGEST_ANSWER);
+    let body = body
+        .collect()
+        .await
+        .map_err(|error| Error::IOError {
+            err: std::io::Error::other(error),
+        })?
+        .to_bytes();
+    Err(Error::DockerResponseServerError {
+        status_code: status.as_u16(),
+        message: refusal(&body),
+    })
+}
+
+/// The sentence of a refusal, and its hint below it.
+fn refusal(body: &[u8]) -> String {
+    let Ok(Value::Object(object)) = serde_json::from_slice(body) else {
+        return String::from_utf8_lossy(body).into_owned();
     };
-    Err(Failure::answer(status.as_u16(), &message))
+    let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
+    match text("hint") {
+        "" => text("message").to_owned(),
+        hint => format!("{}\nhint: {hint}", text("message")),
+    }
 }
 
 async fn whole(response: Response<Incoming>) -> Result<Bytes> {
@@ -255,6 +285,13 @@ mod tests {
             query("/x", &[("a", ""), ("b", "1&2"), ("c", "{}")]),
             "/x?b=1%262&c=%7B%7D"
         );
+    }
+
+    #[test]
+    fn a_refusal_has_a_sentence_and_perhaps_a_hint() {
+        assert_eq!(refusal(br#"{"message":"why"}"#), "why");
+        assert_eq!(refusal(br#"{"message":"why","hint":"do this"}"#), "why\nhint: do this");
+        assert_eq!(refusal(b"no json\n"), "no json\n");
     }
 
     #[test]

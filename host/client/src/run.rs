@@ -287,10 +287,9 @@ pub(crate) async fn status(waiting: Response<Incoming>) -> Result<u8> {
             format!("the engine broke off while the container ran: {error}"),
         )
     })?;
-    if let Some(message) = answer.pointer("/Error/Message").and_then(Value::as_str) {
-        if !message.is_empty() {
-            return Err(Failure::answer(500, message));
-        }
+    let message = answer.pointer("/Error/Message").and_then(Value::as_str);
+    if let Some(message) = message.filter(|message| !message.is_empty()) {
+        return Err(Failure::answer(500, message));
     }
     let code = answer.get("StatusCode").and_then(Value::as_i64);
     // Exit codes have eight bits; Docker cuts the rest off as the system does.

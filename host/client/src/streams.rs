@@ -11,6 +11,9 @@ pub(crate) enum Output {
     Error,
 }
 
+/// Bytes of a payload, and where they belong.
+type Piece<'a> = (Output, &'a [u8]);
+
 /// Takes frames apart: a byte that names the stream, three zeroes, four bytes of length, the payload.
 /// Payloads are passed on as they come; no frame is ever held whole.
 #[derive(Debug, Default)]
@@ -24,7 +27,7 @@ pub(crate) struct Frames {
 
 impl Frames {
     /// The next piece of payload in `bytes`, and what is left after it.
-    fn next<'a>(&mut self, bytes: &'a [u8]) -> Result<(Option<(Output, &'a [u8])>, &'a [u8])> {
+    fn next<'a>(&mut self, bytes: &'a [u8]) -> Result<(Option<Piece<'a>>, &'a [u8])> {
         let mut bytes = bytes;
         if self.left == 0 {
             let taken = bytes.len().min(8 - self.filled);

@@ -39,7 +39,7 @@ pub(crate) async fn doctor(global: &Global, args: &DoctorArgs) -> Result<u8> {
 async fn checks(global: &Global) -> Result<Vec<Value>> {
     let failure = match connect::open(global).await {
         Ok(engine) => {
-            return Ok(match engine.get("/longshore/doctor").await? {
+            return Ok(match engine.get_own("doctor").await? {
                 Value::Array(checks) => checks,
                 _ => Vec::new(),
             });

@@ -32,18 +32,16 @@ const PLUGINS: Columns = Columns {
         ("Name", "NAME"),
         ("Kind", "KIND"),
         ("Version", "VERSION"),
-        ("State", "STATE"),
         ("Transport", "TRANSPORT"),
         ("File", "FILE"),
-        ("Reason", "REASON"),
     ],
-    shown: &["Name", "Kind", "Version", "State", "Transport", "File"],
+    shown: &["Name", "Kind", "Version", "Transport", "File"],
 };
 
 pub(crate) async fn driver(global: &Global, command: &DriverCommand) -> Result<u8> {
     let DriverCommand::Ls(form) = command;
     let engine = connect::open(global).await?;
-    let list = engine.get("/longshore/drivers").await?;
+    let list = engine.get_own("drivers").await?;
     let drivers = list.as_array().map_or(&[][..], Vec::as_slice);
     let form = Form::of(form.format.as_deref(), global.json);
     if form == Form::Json {
@@ -102,7 +100,7 @@ pub(crate) async fn plugin(global: &Global, command: &PluginCommand) -> Result<u
     match command {
         PluginCommand::Ls(form) => {
             let engine = connect::open(global).await?;
-            let list = engine.get("/longshore/plugins").await?;
+            let list = engine.get_own("plugins").await?;
             let plugins = list.as_array().map_or(&[][..], Vec::as_slice);
             let form = Form::of(form.format.as_deref(), global.json);
             let printed = match form {
@@ -118,11 +116,11 @@ pub(crate) async fn plugin(global: &Global, command: &PluginCommand) -> Result<u
 }
 
 fn of_plugin(plugin: &Value) -> Row {
-    let mut fields = row(PLUGINS.fields[..]
-        .first_chunk::<7>()
-        .map_or([("", ""); 7].map(|(name, _)| (name, String::new())), |fields| {
-            fields.map(|(name, _)| (name, text(plugin, name)))
-        }));
+    let mut fields: Row = PLUGINS
+        .fields
+        .iter()
+        .map(|(name, _)| ((*name).to_owned(), Value::String(text(plugin, name))))
+        .collect();
     // What the engine says beyond these is there for templates.
     if let Value::Object(all) = plugin {
         for (name, value) in all {
@@ -170,6 +168,6 @@ mod tests {
         let row = of_plugin(&json!({"Name": "graph-vfs", "Digest": "sha256:ff"}));
         assert_eq!(row.get("Name"), Some(&json!("graph-vfs")));
         assert_eq!(row.get("Digest"), Some(&json!("sha256:ff")));
-        assert_eq!(row.get("State"), Some(&json!("")));
+        assert_eq!(row.get("Kind"), Some(&json!("")));
     }
 }

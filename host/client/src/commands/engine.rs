@@ -41,7 +41,7 @@ fn local_only(global: &Global, verb: &str) -> Result<()> {
 async fn start(global: &Global) -> Result<u8> {
     local_only(global, "start")?;
     if let Some(engine) = connect::running(global).await? {
-        let known = engine.get("/longshore/status").await?;
+        let known = engine.get_own("status").await?;
         if text(&known, "Mode") != "on-demand" {
             output::line(sentence(&known))?;
             return Ok(0);
@@ -50,7 +50,7 @@ async fn start(global: &Global) -> Result<u8> {
         leave(&engine).await?;
     }
     let engine = connect::open_as(global, Stay::UntilStopped).await?;
-    output::line(sentence(&engine.get("/longshore/status").await?))?;
+    output::line(sentence(&engine.get_own("status").await?))?;
     Ok(0)
 }
 
@@ -69,14 +69,14 @@ async fn restart(global: &Global) -> Result<u8> {
     local_only(global, "restart")?;
     let mut stay = Stay::UntilStopped;
     if let Some(engine) = connect::running(global).await? {
-        let known = engine.get("/longshore/status").await?;
+        let known = engine.get_own("status").await?;
         if text(&known, "Mode") == "on-demand" {
             stay = Stay::OnDemand;
         }
         leave(&engine).await?;
     }
     let engine = connect::open_as(global, stay).await?;
-    output::line(sentence(&engine.get("/longshore/status").await?))?;
+    output::line(sentence(&engine.get_own("status").await?))?;
     Ok(0)
 }
 
@@ -125,7 +125,7 @@ async fn status(global: &Global, format: Option<&str>) -> Result<u8> {
     let Some(engine) = connect::running(global).await? else {
         return Err(nobody());
     };
-    let known = engine.get("/longshore/status").await?;
+    let known = engine.get_own("status").await?;
     match Form::of(format, global.json) {
         Form::Json => output::line(known.to_string())?,
         Form::Template(template) => {
@@ -166,12 +166,10 @@ fn table(known: &Value) -> String {
     add("Socket", text(known, "Socket"));
     add("Data root", text(known, "DataRoot"));
     add("Exec root", text(known, "ExecRoot"));
-    let running = match known.get("Containers") {
-        Some(Value::Object(counts)) => counts.get("Running").cloned(),
-        other => other.cloned(),
-    };
-    if let Some(running) = running {
-        add("Containers", format!("{running} running"));
+    let (all, running) = (number(known, "Containers"), number(known, "Running"));
+    add("Containers", format!("{all}, of which {running} running"));
+    for warning in items(known, "Warnings").iter().filter_map(Value::as_str) {
+        add("Warning", warning.to_owned());
     }
     for file in items(known, "Config") {
         add("Config", format!("{} ({})", text(file, "Path"), text(file, "Digest")));
@@ -187,10 +185,10 @@ mod tests {
     #[test]
     fn a_status_says_how_long_the_engine_stays() {
         let known = json!({"Version": "0.1.0", "Pid": 7, "DataRoot": "/d", "Mode": "on-demand",
-            "Config": [{"Path": "/c", "Digest": "sha256:ff"}], "Containers": 2});
+            "Config": [{"Path": "/c", "Digest": "sha256:ff"}], "Containers": 3, "Running": 2});
         assert!(sentence(&known).contains("leaves when idle"));
         let table = table(&known);
-        assert!(table.contains("Containers:  2 running\n"), "{table}");
+        assert!(table.contains("Containers:  3, of which 2 running\n"), "{table}");
         assert!(table.contains("Config:      /c (sha256:ff)\n"), "{table}");
     }
 }

@@ -1,9 +1,10 @@
 //! `exec`: a further process in a running container.
 
+use std::time::Duration;
+
 use bollard::models::ExecConfig;
 use serde_json::{Value, json};
 
-use super::text;
 use crate::attach::{Over, Session, parse_keys};
 use crate::cli::Global;
 use crate::cli::container::ExecArgs;
@@ -13,6 +14,11 @@ use crate::error::{Failure, Kind, Result};
 use crate::parse::env;
 use crate::run::not_started;
 use crate::terminal::{self, check_input};
+
+/// Docker's code of a process that could not be started.
+const NEVER_RAN: i64 = 126;
+/// Asked for so long in vain, a process is taken for one that closed its output and goes on.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 pub(crate) async fn exec(global: &Global, args: &ExecArgs) -> Result<u8> {
     let Some((container, command)) = args.words.split_first() else {
@@ -80,19 +86,23 @@ fn of_exec(failure: Failure) -> Failure {
     }
 }
 
+/// The exit code is written down after the output has ended: it may have to be asked for again.
 async fn exit_code(engine: &Engine, object: &str) -> Result<u8> {
-    let known = engine.get(&format!("{object}/json")).await?;
-    if known.get("Running").and_then(Value::as_bool) == Some(true) {
-        return Err(Failure::new(
-            Kind::Broken,
-            "the stream of the process broke off, and it still runs",
-        ));
-    }
-    match known.get("ExitCode").and_then(Value::as_i64) {
-        Some(code) => Ok(code.rem_euclid(256) as u8),
-        None => Err(Failure::new(
-            Kind::Broken,
-            format!("the engine knows no exit code of process {}", text(&known, "ID")),
-        )),
+    let mut pause = Duration::from_millis(2);
+    loop {
+        let known = engine.get(&format!("{object}/json")).await?;
+        if known.get("Running").and_then(Value::as_bool) != Some(true) {
+            let code = known.get("ExitCode").and_then(Value::as_i64);
+            // Without a code it never ran; the reason came where its output would have.
+            return Ok(code.unwrap_or(NEVER_RAN).rem_euclid(256) as u8);
+        }
+        if pause > LONGEST_PAUSE {
+            return Err(Failure::new(
+                Kind::Broken,
+                "the output of the process has ended, and it still runs",
+            ));
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
     }
 }

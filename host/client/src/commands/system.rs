@@ -14,7 +14,10 @@ pub(crate) async fn version(global: &Global, args: &ShowArgs) -> Result<u8> {
     // The client's own side is known whether an engine answers or not.
     let engine = connect::open(global).await;
     let (spoken, server) = match &engine {
-        Ok(engine) => (engine.version.clone(), engine.get("/version").await),
+        Ok(engine) => {
+            let (major, minor) = engine.version;
+            (format!("{major}.{minor}"), engine.get("/version").await)
+        }
         Err(failure) => (String::new(), Err(failure.clone())),
     };
     let client = json!({
@@ -48,11 +51,14 @@ fn docker_arch(arch: &str) -> &str {
 }
 
 fn side(name: &str, object: &Value) -> String {
-    let mut out = format!("{name}: Longshore\n");
-    let platform = object.pointer("/Platform/Name").and_then(Value::as_str);
-    if let Some(platform) = platform.filter(|_| name == "Server") {
-        out = format!("{name}: {platform}\n");
-    }
+    let platform = match name {
+        "Client" => Some("Longshore"),
+        _ => object.pointer("/Platform/Name").and_then(Value::as_str),
+    };
+    let mut out = format!("{name}: {}", platform.unwrap_or_default())
+        .trim_end()
+        .to_owned();
+    out.push('\n');
     let mut add = |label: &str, value: String| {
         if !value.is_empty() {
             out.push_str(&format!(" {:<18} {value}\n", format!("{label}:")));

@@ -119,10 +119,11 @@ async fn prune(global: &Global, args: &PruneArgs) -> Result<u8> {
         return Ok(0);
     }
     let mut filter = args.filter.clone();
-    if args.all {
+    let engine = connect::open(global).await?;
+    // Before 1.42 every unused volume goes, and the filter is unknown.
+    if args.all && engine.version >= (1, 42) {
         filter.push("all=1".to_owned());
     }
-    let engine = connect::open(global).await?;
     let path = query("/volumes/prune", &[("filters", &filters(&filter)?)]);
     let pruned = engine.post(&path, None).await?;
     let names: Vec<String> = items(&pruned, "VolumesDeleted")

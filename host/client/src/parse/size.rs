@@ -10,7 +10,11 @@ pub(crate) fn bytes(flag: &str, text: &str) -> Result<i64> {
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let unit = unit.strip_prefix(' ').unwrap_or(unit).to_ascii_lowercase();
+    let unit = match unit.strip_prefix(' ') {
+        Some("") => return Err(wrong()),
+        Some(unit) => unit.to_ascii_lowercase(),
+        None => unit.to_ascii_lowercase(),
+    };
     let power = match unit.as_str() {
         "" | "b" => 0,
         "k" | "kb" | "ki" | "kib" => 1,
