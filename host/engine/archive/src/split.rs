@@ -300,3 +300,110 @@ pub fn archive_size(record: &[u8]) -> Result<u64> {
     }
     Ok(size)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::*;
+    use crate::crc64::Crc64;
+
+    fn record() -> Vec<u8> {
+        let mut writer = SplitWriter::new(&Limits::default());
+        let mut crc = Crc64::new();
+        crc.update(b"123456789");
+        writer.segment(b"head").unwrap();
+        assert_eq!(writer.entry(b"a", 9, crc.finish(), None).unwrap(), 1);
+        writer.segment(b"pa").unwrap();
+        writer.segment(b"d").unwrap();
+        writer.entry(b"\xff/", 0, [0; 8], None).unwrap();
+        let regions = [Region { offset: 5, length: 9 }];
+        writer.entry(b"s", 9, crc.finish(), Some(&regions)).unwrap();
+        writer.superseded(1, b"1234").unwrap();
+        writer.superseded(1, b"56789").unwrap();
+        writer.finish().unwrap()
+    }
+
+    #[test]
+    fn the_lines_are_those_of_dockers_layer_store() {
+        let mut text = String::new();
+        MultiGzDecoder::new(&record()[..]).read_to_string(&mut text).unwrap();
+        let expected = [
+            r#"{"type":2,"payload":"aGVhZA==","position":0}"#,
+            r#"{"type":1,"name":"a","size":9,"payload":"uQlWx3WkEAE=","position":1}"#,
+            r#"{"type":2,"payload":"cGFk","position":2}"#,
+            r#"{"type":1,"name_raw":"/y8=","payload":null,"position":3}"#,
+            r#"{"type":1,"name":"s","size":9,"payload":"uQlWx3WkEAE=","position":4,"regions":[[5,9]]}"#,
+            r#"{"type":3,"payload":"MTIzNA==","position":1}"#,
+            r#"{"type":3,"payload":"NTY3ODk=","position":1}"#,
+        ];
+        assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let record = record();
+        let mut reader = SplitReader::new(&record);
+        let mut names = Vec::new();
+        while let Some(item) = reader.next_item().unwrap() {
+            if let Item::File(file) = item {
+                names.push((file.name, file.regions));
+            }
+        }
+        let regions = Some(vec![Region { offset: 5, length: 9 }]);
+        assert_eq!(
+            names,
+            [
+                (b"a".to_vec(), None),
+                (b"\xff/".to_vec(), None),
+                (b"s".to_vec(), regions)
+            ]
+        );
+        assert_eq!(archive_size(&record).unwrap(), 4 + 9 + 3 + 9);
+        assert_eq!(superseded(&record, &Limits::default()).unwrap()[&1], b"123456789");
+        let few = Limits {
+            superseded: 8,
+            ..Limits::default()
+        };
+        assert!(superseded(&record, &few).is_err());
+    }
+
+    #[test]
+    fn malformed_records_are_refused() {
+        for line in [
+            "x",
+            "{}",
+            r#"{"type":9,"payload":null,"position":0}"#,
+            r#"{"type":2,"payload":"!","position":0}"#,
+            r#"{"type":1,"name":"a","size":1,"payload":null,"position":0}"#,
+            r#"{"type":1,"name":"a","size":1,"payload":"AAAA","position":0}"#,
+            r#"{"type":1,"name":"a","size":-1,"payload":"","position":0}"#,
+        ] {
+            let mut gzip = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            gzip.write_all(line.as_bytes()).unwrap();
+            let record = gzip.finish().unwrap();
+            assert!(SplitReader::new(&record).next_item().is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_record_has_a_limit() {
+        let few = Limits {
+            split: 10_000,
+            ..Limits::default()
+        };
+        let mut writer = SplitWriter::new(&few);
+        let mut failed = false;
+        let mut noise = 1u64;
+        for _ in 0..400 {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let segment: Vec<u8> = (0..1000u64)
+                .map(|i| (noise.wrapping_mul(i * i + 1) >> 33) as u8)
+                .collect();
+            failed |= writer
+                .segment(&segment)
+                .and_then(|()| writer.entry(b"x", 0, [0; 8], None))
+                .is_err();
+        }
+        assert!(failed);
+    }
+}

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use super::header::{Format, Header, text};
 use super::pax::Records;
 use super::sparse;
-use super::{BLOCK, Entry, Kind, Region, Time, Xattrs, padding};
+use super::{BLOCK, Entry, Kind, Time, Xattrs, padding};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 
@@ -23,9 +23,9 @@ const OWNERS: std::ops::Range<i64> = 0..u32::MAX as i64;
 /// `Read`; what is not read is skipped.
 pub struct Reader<R> {
     inner: R,
-    limits: Limits,
+    pub(super) limits: Limits,
     /// Stored bytes of the current file that were not read yet, and the padding after them.
-    body: u64,
+    pub(super) body: u64,
     pad: usize,
     /// Where the next byte is read.
     at: u64,
@@ -174,7 +174,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// Fills the buffer; 0 when the source has ended right before it.
-    fn fill(&mut self, buffer: &mut [u8], what: &'static str) -> Result<usize> {
+    pub(super) fn fill(&mut self, buffer: &mut [u8], what: &'static str) -> Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
             match self.inner.read(&mut buffer[filled..]) {
@@ -414,108 +414,10 @@ impl<R: Read> Reader<R> {
         }
         Ok(())
     }
-
-    /// The map of a GNU sparse header and of the blocks that continue it, which its size leaves out.
-    fn old_sparse(&mut self, header: &Header) -> Result<(Vec<Region>, u64), Problem> {
-        if header.format != Format::Gnu {
-            return Err(Problem::Reason("a sparse file in a format without sparse files"));
-        }
-        let mut regions = Vec::new();
-        let (entries, mut more, size) = header.gnu_sparse()?;
-        sparse::old_gnu(entries, &mut regions)?;
-        while more {
-            let mut block = [0; BLOCK];
-            if self.fill(&mut block, "a sparse map")? == 0 {
-                return Err(Error::Truncated("a sparse map").into());
-            }
-            sparse::old_gnu(&block[..504], &mut regions)?;
-            if regions.len() > self.limits.regions {
-                return Err(Problem::Reason("a sparse map has too many regions"));
-            }
-            more = block[504] != 0;
-        }
-        Ok((regions, size))
-    }
-
-    /// The map of a PAX sparse file; `None` for a file that is not sparse.
-    fn pax_sparse(&mut self, records: &Records) -> Result<Option<(Vec<Region>, u64)>, Problem> {
-        let version = (records.get("GNU.sparse.major"), records.get("GNU.sparse.minor"));
-        let map = records.get("GNU.sparse.map");
-        let in_body = match (version, map) {
-            ((Some(b"1"), Some(b"0")), _) => true,
-            ((Some(b"0"), Some(b"0" | b"1")), _) | ((None, None), Some(_)) => false,
-            ((None, None), None) if records.get("GNU.sparse.realsize").is_none() => return Ok(None),
-            _ => return Err(Problem::Reason("a sparse file of an unknown version")),
-        };
-        let size = match records.size("GNU.sparse.size")? {
-            Some(size) => size,
-            None => records
-                .size("GNU.sparse.realsize")?
-                .ok_or(Problem::Reason("a sparse file without its size"))?,
-        };
-        let regions = if in_body {
-            self.map_in_body()?
-        } else {
-            let count = records.size("GNU.sparse.numblocks")?;
-            sparse::from_record(count, map.unwrap_or_default(), self.limits.regions)?
-        };
-        Ok(Some((regions, size)))
-    }
-
-    /// The map of format 1.0: decimal lines in whole blocks before the stored bytes.
-    fn map_in_body(&mut self) -> Result<Vec<Region>, Problem> {
-        let mut lines = MapLines {
-            block: [0; BLOCK],
-            next: BLOCK,
-        };
-        let count = lines.number(self)?;
-        if count > self.limits.regions as u64 {
-            return Err(Problem::Reason("a sparse map has too many regions"));
-        }
-        (0..count)
-            .map(|_| {
-                Ok(Region {
-                    offset: lines.number(self)?,
-                    length: lines.number(self)?,
-                })
-            })
-            .collect()
-    }
-}
-
-/// The lines of a sparse map, block by block.
-struct MapLines {
-    block: [u8; BLOCK],
-    next: usize,
-}
-
-impl MapLines {
-    fn number<R: Read>(&mut self, reader: &mut Reader<R>) -> Result<u64, Problem> {
-        let mut digits = Vec::new();
-        loop {
-            if self.next == BLOCK {
-                if reader.body < BLOCK as u64 {
-                    return Err(Problem::Reason("a sparse map is longer than its file"));
-                }
-                if reader.fill(&mut self.block, "a sparse map")? == 0 {
-                    return Err(Error::Truncated("a sparse map").into());
-                }
-                reader.body -= BLOCK as u64;
-                self.next = 0;
-            }
-            let byte = self.block[self.next];
-            self.next += 1;
-            match byte {
-                b'\n' => return Ok(sparse::unsigned(&digits)?),
-                _ if digits.len() == 20 => return Err(Problem::Reason("the sparse map is malformed")),
-                _ => digits.push(byte),
-            }
-        }
-    }
 }
 
 /// What goes wrong inside an entry: a reason that still lacks its place, or a whole error.
-enum Problem {
+pub(super) enum Problem {
     Reason(&'static str),
     Error(Error),
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::Command;
 
 use longshore_archive::sink::{Attributes, Content, Device, Sink};
-use longshore_archive::tar::BLOCK;
+use longshore_archive::tar::{BLOCK, Xattrs};
 use longshore_core::{Error, Result};
 
 /// One raw header with its body.
@@ -147,7 +147,7 @@ pub enum Node {
 #[derive(Debug, Default)]
 pub struct Memory {
     pub nodes: BTreeMap<Vec<u8>, Node>,
-    pub xattrs: BTreeMap<Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>>,
+    pub xattrs: BTreeMap<Vec<u8>, Xattrs>,
 }
 
 impl Memory {
