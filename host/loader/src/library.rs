@@ -170,16 +170,31 @@ fn abi_fault(error: &LibraryError) -> Fault {
     }
 }
 
-/// The first line of the report, and the first of the fields that it names.
+/// The first error of the report with what was expected and found, and the field that it is at.
 fn first_difference(report: &str) -> String {
-    let line = first_line(report);
-    let field = report
-        .lines()
-        .map(str::trim)
-        .find_map(|line| line.strip_prefix("field_name:").or_else(|| line.strip_prefix("Field:")));
+    let lines: Vec<&str> = report.lines().map(str::trim).collect();
+    let Some(at) = lines.iter().position(|line| line.starts_with("Error:")) else {
+        return first_line(report);
+    };
+    let after = |word: &str| {
+        let found = lines.iter().skip(at).position(|line| *line == word)?;
+        lines.get(at + found + 1).copied()
+    };
+    let mut text = first_line(lines[at].trim_start_matches("Error:"));
+    if let Some((expected, found)) = after("Expected:").zip(after("Found:")) {
+        text += &format!(": expected {}, found {}", first_line(expected), first_line(found));
+    }
+    let inside = lines[..at]
+        .iter()
+        .rposition(|line| line.ends_with("error(s)inside:"))
+        .unwrap_or(0);
+    let field = lines[inside..at]
+        .iter()
+        .find_map(|line| line.strip_prefix("field_name:"));
     match field {
-        Some(field) => format!("{line}, at field {}", first_line(field)),
-        None => line,
+        // Fields without a name are the report's own wrapping.
+        Some(field) if field.parse::<u32>().is_err() => format!("{text}, at field {field}"),
+        _ => text,
     }
 }
 
@@ -418,9 +433,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_long_report_only_the_first_line_and_field_are_shown() {
-        let report = "\nComparing <this>:\n  --- Type Layout ---\n  field_name:close\n more\n more";
-        assert_eq!(first_difference(report), "Comparing <this>, at field close");
+    fn of_a_long_report_only_the_first_error_and_its_field_are_shown() {
+        let report = "Compared <this>:\n --- Type Layout ---\n field_name:start\n\n1 error(s)inside:\n <other>\n\n \
+                      field_name:close\n type:x\n\nError:wrong size\nExpected:\n    8\nFound:\n    4\n\nError:more";
+        assert_eq!(
+            first_difference(report),
+            "wrong size: expected 8, found 4, at field close"
+        );
+        assert_eq!(first_difference("one line\nmore"), "one line");
         assert_eq!(first_difference(""), "no reason given");
     }
 

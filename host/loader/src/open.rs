@@ -1,9 +1,9 @@
 //! A driver that is loaded, and the instances that are opened of it.
 
 use std::fmt;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,9 +28,7 @@ use crate::refusal::{Fault, Problem, Refused};
 /// A driver that can be opened.
 pub struct Loaded {
     description: Description,
-    manifest: Option<Manifest>,
-    path: Option<PathBuf>,
-    digest: Option<String>,
+    file: Option<Checked>,
     guarded: Arc<Guarded>,
 }
 
@@ -70,9 +68,7 @@ impl Loaded {
         Ok(Self {
             guarded: Arc::new(guard(Arc::new(library), &description)),
             description,
-            manifest: Some(manifest.clone()),
-            path: Some(checked.path().to_owned()),
-            digest: Some(checked.digest()),
+            file: Some(checked),
         })
     }
 
@@ -85,9 +81,7 @@ impl Loaded {
         Ok(Self {
             guarded: Arc::new(guard(channel, &description)),
             description,
-            manifest: None,
-            path: None,
-            digest: None,
+            file: None,
         })
     }
 
@@ -106,22 +100,27 @@ impl Loaded {
 
     /// What its file says; none for a driver that is linked in.
     pub fn manifest(&self) -> Option<&Manifest> {
-        self.manifest.as_ref()
+        self.file.as_ref().map(Checked::manifest)
     }
 
     /// Its file; none for a driver that is linked in.
     pub fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
+        self.file.as_ref().map(Checked::path)
+    }
+
+    /// The descriptor of its file, as it was checked, to pass to the shim's helper.
+    pub fn file(&self) -> Option<BorrowedFd<'_>> {
+        self.file.as_ref().map(|checked| checked.file.as_fd())
     }
 
     /// The file's SHA-256 in hex.
-    pub fn digest(&self) -> Option<&str> {
-        self.digest.as_deref()
+    pub fn digest(&self) -> Option<String> {
+        self.file.as_ref().map(Checked::digest)
     }
 
     /// `dylib`, or `static` for a driver that is linked in.
     pub fn transport(&self) -> &'static str {
-        if self.path.is_some() { "dylib" } else { "static" }
+        if self.file.is_some() { "dylib" } else { "static" }
     }
 
     /// What was measured of its calls.
@@ -223,12 +222,7 @@ impl Loaded {
         root_path: &Path,
         options: Vec<OptionValue>,
     ) -> Result<(Arc<Instance>, Opened)> {
-        if self.description.kind != kind {
-            return Err(Error::broken(format!(
-                "{} is a {} driver, not a {kind} driver",
-                self.description.name, self.description.kind
-            )));
-        }
+        check_kind(&self.description, kind)?;
         let instance = Instance {
             guarded: Arc::clone(&self.guarded),
             opening: Opening {
@@ -261,7 +255,7 @@ impl fmt::Debug for Loaded {
             .field("kind", &self.description.kind)
             .field("name", &self.description.name)
             .field("version", &self.description.version)
-            .field("path", &self.path)
+            .field("path", &self.path())
             .finish_non_exhaustive()
     }
 }
@@ -280,6 +274,8 @@ pub fn open_exec_by_fd(
 ) -> Result<exec::Client<impl Channel + use<>>> {
     let library = library::load_unchecked(library, "exec")
         .map_err(|fault| Error::unavailable(format!("the exec driver: {}; {}", fault.what, fault.remedy)))?;
+    let description: Description = client_call(&library, 0, &DESCRIBE, &Context::background(), &Describe {})?;
+    check_kind(&description, exec::KIND)?;
     let opening = Opening {
         root: Some(root),
         root_path: path_bytes(root_path)?,
@@ -288,6 +284,16 @@ pub fn open_exec_by_fd(
     };
     let opened = opening.open(&library)?;
     Ok(exec::Client::new(library, &opened))
+}
+
+fn check_kind(description: &Description, kind: &str) -> Result<()> {
+    if description.kind == kind {
+        return Ok(());
+    }
+    Err(Error::broken(format!(
+        "{} is a driver of kind {}, not {kind}",
+        description.name, description.kind
+    )))
 }
 
 fn path_bytes(path: &Path) -> Result<Bytes> {

@@ -6,11 +6,14 @@ mod common;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
-use common::{Folder, layer, load, root};
-use longshore_core::graph::{Create, Role};
+use common::{Folder, dependency, layer, load, root};
+use longshore_core::graph::{Create, GraphKind, Role};
 use longshore_core::{Context, ErrorKind};
-use longshore_loader::{Candidate, Loaded, Origin, Problem, Registry};
+use longshore_graph_overlay::Overlay;
+use longshore_loader::{Candidate, Loaded, Origin, Problem, Registry, open_exec_by_fd};
+use longshore_plugin::serve::Static;
 
 fn refused(example: &str, problem: Problem, says: &str) {
     let folder = Folder::new();
@@ -35,7 +38,11 @@ fn another_major_version_of_the_abi_is_refused() {
 
 #[test]
 fn another_layout_of_the_root_module_is_refused() {
-    refused("rogue_other_layout", Problem::Abi, "another layout");
+    refused(
+        "rogue_other_layout",
+        Problem::Abi,
+        "another layout (mismatched package: expected longshore-abi",
+    );
 }
 
 #[test]
@@ -183,4 +190,38 @@ fn refused_files_stay_listed_with_their_reasons() {
     let error = registry.find("graph", "zfs", None).unwrap_err();
     assert_eq!(error.kind, ErrorKind::NotFound);
     assert!(error.message.contains("there is rogue"), "{error}");
+}
+
+#[test]
+fn opening_by_descriptor_makes_no_thread_and_looks_at_the_kind() {
+    let folder = Folder::new();
+    let file = fs::File::open(folder.copy("rogue_one", "x.so")).unwrap();
+    let threads = || fs::read_dir("/proc/self/task").unwrap().count();
+    let before = threads();
+    let error = open_exec_by_fd(&file.into(), root(&folder), folder.path(), vec![]).unwrap_err();
+    assert_eq!(error.message, "rogue is a driver of kind graph, not exec");
+    // Under cargo test, other tests of this program come and go beside this one.
+    if std::env::var_os("NEXTEST").is_some() {
+        assert_eq!(threads(), before);
+    }
+}
+
+#[test]
+fn a_driver_is_not_opened_as_another_kind() {
+    let folder = Folder::new();
+    let loaded = load(&folder.copy("rogue_one", "x.so")).unwrap();
+    let opened = loaded.open_volume(root(&folder), folder.path(), vec![]);
+    let error = opened.err().expect("it is a graph driver");
+    assert_eq!(error.message, "rogue is a driver of kind graph, not volume");
+}
+
+#[test]
+fn a_driver_is_the_same_linked_in_and_loaded() {
+    let folder = Folder::new();
+    let path = folder.put("graph-overlay.so", &dependency("longshore_graph_overlay"));
+    let loaded = Loaded::from_path(&path, &Origin::Bundled).unwrap();
+    let linked = Loaded::over(Arc::new(Static::<Overlay, GraphKind>::new())).unwrap();
+    assert_eq!(loaded.description(), linked.description());
+    assert_eq!((loaded.transport(), linked.transport()), ("dylib", "static"));
+    assert!(loaded.file().is_some() && linked.file().is_none());
 }

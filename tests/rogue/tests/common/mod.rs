@@ -57,6 +57,11 @@ pub fn bytes(example: &str) -> Vec<u8> {
     fs::read(built(example)).unwrap()
 }
 
+/// The library of a package that this one depends on: cargo builds both forms of it.
+pub fn dependency(name: &str) -> Vec<u8> {
+    fs::read(profile_folder().join("deps").join(format!("lib{name}.so"))).unwrap()
+}
+
 pub fn load(path: &Path) -> Result<Loaded, Refused> {
     let origin = Origin::Explicit {
         in_process: true,
