@@ -11,6 +11,8 @@ refused() {
     if [[ $CODE != 0 && $ERR == *"$3"* ]]; then ok "$1"; else not_ok "$1" "wanted: $3" "$(details)"; fi
 }
 
+"$REPO/tools/rootfs" "$TREE" "$WORK/busybox.tar" || skip_all "no root file system"
+
 refused "an unknown section, with the nearest" '[graf]\n' 'line 1, column 2'
 refused "and its name" '[graf]\n' 'graph'
 refused "an unknown key, with the nearest" '\n[graph]\ndrivr = "vfs"\n' 'line 3, column 1'
@@ -18,7 +20,10 @@ refused "a wrong type" '[graph]\ndriver = 3\n' 'line 2, column 10'
 refused "an empty driver" '[graph]\ndriver = ""\n' 'empty'
 refused "not TOML" '[graph\n' 'line 1'
 refused "an isolation that is not there yet" '[plugin.graph-x]\nisolation = "wasm"\n' 'in-process'
-refused "a driver that nobody has" '[graph]\ndriver = "overlai"\n' 'overlai'
+use_driver overlai
+capture L import "$WORK/busybox.tar" demo
+if [[ $CODE != 0 && $ERR == *overlai* ]]; then ok "a driver that nobody has is named where it is needed"; else not_ok "a driver that nobody has is named" "$(details)"; fi
+L engine stop >/dev/null 2>&1
 rm -f "$CONFIG"
 capture L ps
 if [[ $CODE != 0 && $ERR == *"longshore.toml"* ]]; then ok "a missing --config is named"; else not_ok "a missing --config is named" "$(details)"; fi
@@ -37,9 +42,10 @@ check "one request may say otherwise" L --driver graph=overlay run --rm --networ
 capture L --driver graph=nothing run --rm --network none demo true
 if [[ $CODE == 125 && $ERR == *nothing* ]]; then ok "an unknown --driver is named"; else not_ok "an unknown --driver is named" "$(details)"; fi
 
-# While a container runs, the engine is not idle: another --config is refused with both names.
+# An engine that was started to stay keeps its config: another --config is refused with both names.
 printf '[graph]\ndriver = "overlay"\n' >"$WORK/other.toml"
-check "an engine that stays" L engine restart
+check "the engine stops" L engine stop
+check "an engine that stays" L engine start
 capture longshore --data-root "$DATA" --config "$WORK/other.toml" ps
 if [[ $CODE != 0 && $ERR == *longshore.toml* && $ERR == *other.toml* ]]; then
     ok "another --config is refused naming both"

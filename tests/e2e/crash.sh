@@ -40,14 +40,11 @@ prepare() { # prepare VERB: what the verb works on
     esac >/dev/null 2>&1
 }
 
-# A helper is a process that the shim or the engine made for one call, or the youngest shim.
+# The shim of the container at work, or the helper that it forked last, which runs from the same file.
 helper_pid() {
     local pid
-    for pid in $(processes | sort -rn); do
-        case $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) in
-            *longshored*) ;;
-            *) [[ $pid != "$witness_shim" ]] && echo "$pid" && return ;;
-        esac
+    for pid in $(shims | sort -rn); do
+        [[ $pid != "$witness_shim" ]] && echo "$pid" && return
     done
 }
 
@@ -105,7 +102,7 @@ victims() {
     done
 }
 
-witness_shim=$(processes | while read -r pid; do [[ $pid != "$(engine_pid)" ]] && echo "$pid"; done | head -1)
+witness_shim=$(shims | head -n 1)
 victims
 equal "the witness has the shim it began with" "yes" "$([[ -d /proc/$witness_shim ]] && echo yes)"
 check "the witness is told to stop" L stop -t 10 witness

@@ -6,6 +6,8 @@ need_root
 
 namespaces() { readlink /proc/[0-9]*/ns/{mnt,net,pid,uts,ipc,cgroup} 2>/dev/null | sort -u; }
 
+no_engine() { [[ $(processes) == "$(shims)" ]]; }
+
 before=$(namespaces)
 for driver in overlay vfs; do
     use_driver "$driver"
@@ -18,7 +20,9 @@ for driver in overlay vfs; do
     check "a failed run leaves nothing either" sh -c "! longshore --data-root '$DATA' --config '$CONFIG' run --rm --network none demo-$driver /no/such"
     expect_out "three containers run" 3 sh -c "longshore --data-root '$DATA' --config '$CONFIG' ps -q --filter name=-$driver | wc -l"
     check "the engine stops, containers do not" L engine stop
-    equal "three shims and nothing else remain" 3 "$(processes | wc -l)"
+    wait_until 10 no_engine
+    equal "three shims remain" 3 "$(shims | wc -l)"
+    equal "and no engine" "$(shims)" "$(processes)"
     clean_mounts "no mount of ours on the host without an engine on $driver"
     check "the next command finds them" L exec "c2-$driver" true
     check "stop" L stop -t 1 "c1-$driver" "c2-$driver"
@@ -32,6 +36,6 @@ equal "nothing is left" "" "$(leftovers)"
 same_namespaces() { [[ -z $(comm -13 <(echo "$before") <(namespaces)) ]]; }
 # Other processes of the machine may come and go; ours are gone within seconds.
 if wait_until 10 same_namespaces; then ok "no namespace is left"; else not_ok "no namespace is left" "$(comm -13 <(echo "$before") <(namespaces))"; fi
-equal "no layer is left on disk" "" "$(find "$DATA"/{overlay2,vfs} -mindepth 2 -maxdepth 2 ! -name '.*' ! -path '*/l/*' ! -path '*/l' 2>/dev/null | head -5)"
+equal "no layer is left on disk" "" "$(find "$DATA"/{overlay2,vfs} -mindepth 2 -maxdepth 2 ! -name '.*' ! -path '*/l/*' ! -path '*/l' ! -path '*/.longshore/*' 2>/dev/null | head -5)"
 equal "no container folder is left" "" "$(ls -A "$DATA/containers" 2>/dev/null)"
 finish

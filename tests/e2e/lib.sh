@@ -149,22 +149,31 @@ engine_pid() { sed -n 's/^pid \([0-9]*\).*/\1/p' "$DATA/engine.lock" 2>/dev/null
 
 root_id() { cat "$DATA/id" 2>/dev/null; }
 
-# Processes that belong to this data root: their command line or environment names it or its run folder.
+# Processes that belong to this data root. An engine names it on its command line; a shim, which runs from a
+# sealed copy of its file, names nothing, but is in the engine's cgroup and has the container's mounts.
 processes() {
     local id pid
     id=$(root_id)
     for pid in /proc/[0-9]*; do
         pid=${pid#/proc/}
-        [[ $pid == "$$" || $pid == "$BASHPID" ]] && continue
         case $(readlink "/proc/$pid/exe" 2>/dev/null) in
-            "$BIN"/* | *longshore-shim* | *longshored*) ;;
+            "$BIN"/longshored* | "$BIN"/longshore-shim* | /memfd:longshore-shim*) ;;
             *) continue ;;
         esac
-        # The end of a process may lie between the two looks.
-        if tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -e "$WORK" ${id:+-e "$id"} ||
-            readlink "/proc/$pid/cwd" 2>/dev/null | grep -qF -e "$WORK" ${id:+-e "$id"}; then
-            [[ $(awk '/^State:/ { print $2 }' "/proc/$pid/status" 2>/dev/null) == Z ]] || echo "$pid"
+        [[ $(awk '/^State:/ { print $2 }' "/proc/$pid/status" 2>/dev/null) == Z ]] && continue
+        # The end of a process may lie between two looks.
+        if cat "/proc/$pid/cmdline" "/proc/$pid/cgroup" "/proc/$pid/mountinfo" 2>/dev/null | tr '\0' '\n' |
+            grep -qF -e "$WORK/" ${id:+-e "$id"}; then
+            echo "$pid"
         fi
+    done
+}
+
+# Those of them that are shims.
+shims() {
+    local pid
+    for pid in $(processes); do
+        case $(readlink "/proc/$pid/exe" 2>/dev/null) in *longshore-shim*) echo "$pid" ;; esac
     done
 }
 
