@@ -174,9 +174,12 @@ impl SplitWriter {
     }
 
     fn line(&mut self, line: &Line<'_>) -> Result<()> {
-        serde_json::to_writer(&mut self.out, line)
-            .map_err(Into::into)
-            .and_then(|()| self.out.write_all(b"\n"))
+        // One write a line: the serializer writes token by token, each of which would go through the
+        // compressor by itself.
+        let mut text = serde_json::to_vec(line).map_err(|error| Error::Split(error.to_string()))?;
+        text.push(b'\n');
+        self.out
+            .write_all(&text)
             .map_err(|error| Error::writing("a tar-split record", error))?;
         if self.out.get_ref().len() > self.limit {
             return Err(Error::Limit {
