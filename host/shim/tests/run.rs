@@ -181,11 +181,13 @@ fn root_an_exec_session_has_streams_and_a_status_of_its_own() {
         }
     }
     assert_eq!(place.log(), "");
-    // One that ends at once keeps its status, one with a terminal has one.
+    // One that ends at once keeps its status, one with a terminal has one. Nothing holds a session's
+    // process back until its terminal has a size, so it waits for it.
+    let wait = "until [ \"$(stty size 2>/dev/null)\" = '5 7' ]; do sleep 0.01; done; echo seen; exit 4";
     let terminal = Stdio::Terminal { rows: 5, columns: 7 };
     for (arguments, stdio, code, text) in [
         (&["true"][..], PIPES, 0, ""),
-        (&["sh", "-c", "stty size; exit 4"], terminal, 4, "5 7\r\n"),
+        (&["sh", "-c", wait], terminal, 4, "seen\r\n"),
     ] {
         let (exec_id, mut client) = container.exec(&place, arguments, stdio).unwrap();
         let mut seen = String::new();
@@ -331,7 +333,9 @@ fn root_another_helper_goes_on_where_one_died() {
         .find(|pid| name(pid) == "longshore-shim\n")
         .expect("the helper that waits for start");
     let pidfd = longshore_sys::process::open(helper.parse().unwrap()).unwrap();
-    longshore_sys::process::signal(pidfd, 9).unwrap();
+    longshore_sys::process::signal(&pidfd, 9).unwrap();
+    let ended = [(pidfd.as_fd(), longshore_sys::event::Ready::READ)];
+    longshore_sys::event::poll(&ended, Some(LONG)).unwrap();
     container.start();
     assert_eq!(container.exited().code, 5);
     container.delete(false);

@@ -141,14 +141,9 @@ impl Session {
                 all.push((Waits::Output(output), source.as_fd(), Ready::READ));
             }
         }
-        if let Some(terminal) = self
-            .terminal
-            .as_ref()
-            .filter(|_| self.retry_terminal.is_none_or(|at| now >= at))
-        {
-            if reads || writes {
-                all.push((Waits::Terminal, terminal.as_fd(), ready(reads, writes)));
-            }
+        let looked_at = self.retry_terminal.is_none_or(|at| now >= at) && (reads || writes);
+        if let Some(terminal) = self.terminal.as_ref().filter(|_| looked_at) {
+            all.push((Waits::Terminal, terminal.as_fd(), ready(reads, writes)));
         }
         if let Some(stdin) = self.stdin.as_ref().filter(|_| writes) {
             all.push((Waits::Stdin, stdin.as_fd(), Ready::WRITE));
