@@ -8,6 +8,8 @@
 )]
 
 use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -267,4 +269,30 @@ pub fn is_root(scratch: &Path) -> bool {
         println!("SKIP: only root can set owners and make devices");
     }
     root
+}
+
+/// A tree of all that GNU tar packs without being root.
+pub fn sample(at: &Path) {
+    fs::create_dir_all(at.join("usr/share").join("n".repeat(120)).join("m".repeat(120))).unwrap();
+    fs::create_dir_all(at.join("empty")).unwrap();
+    fs::write(at.join("empty-file"), "").unwrap();
+    fs::write(at.join("usr/block"), vec![1; 512]).unwrap();
+    fs::write(at.join("usr/odd"), vec![2; 100_001]).unwrap();
+    fs::write(
+        at.join("usr/share")
+            .join("n".repeat(120))
+            .join("m".repeat(120))
+            .join("deep"),
+        "deep",
+    )
+    .unwrap();
+    fs::write(at.join("grüße"), "utf-8").unwrap();
+    symlink("usr/odd", at.join("link")).unwrap();
+    symlink("x".repeat(200), at.join("long-link")).unwrap();
+    fs::hard_link(at.join("usr/odd"), at.join("usr/second")).unwrap();
+    fs::set_permissions(at.join("usr/block"), fs::Permissions::from_mode(0o4755)).unwrap();
+    let sparse = File::create(at.join("sparse")).unwrap();
+    sparse.set_len(50 << 20).unwrap();
+    sparse.write_all_at(b"data", 10 << 20).unwrap();
+    sparse.write_all_at(b"more", 30 << 20).unwrap();
 }
