@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bollard_stubs::models;
@@ -72,7 +73,13 @@ pub(super) fn build(
     }
     let mut volume = 0;
     for mount in &record.mounts {
-        add_mount(&mut input, mount, &mut volume, &run)?;
+        add_mount(
+            &mut input,
+            mount,
+            &mut volume,
+            &run,
+            &[&containers.paths.data, &containers.paths.run],
+        )?;
     }
     Ok(serde_json::to_vec(&spec::build(&input)?)?)
 }
@@ -88,7 +95,7 @@ fn bind(source: String, target: String, read_only: bool) -> BindMount {
     }
 }
 
-fn add_mount(input: &mut SpecInput, mount: &Mount, volume: &mut usize, run: &std::path::Path) -> Result<()> {
+fn add_mount(input: &mut SpecInput, mount: &Mount, volume: &mut usize, run: &Path, private: &[&PathBuf]) -> Result<()> {
     let source = match &mount.source {
         MountSource::Tmpfs(options) => {
             let option = |(key, value): (&String, &String)| {
@@ -109,13 +116,7 @@ fn add_mount(input: &mut SpecInput, mount: &Mount, volume: &mut usize, run: &std
             return Ok(());
         }
         MountSource::Bind(path) => {
-            // Docker makes a missing source of -v; --mount refuses it. A path that is there is
-            // taken whatever it is.
-            if !std::path::Path::new(path).exists() {
-                return Err(Error::invalid(format!(
-                    "invalid mount config for type \"bind\": bind source path does not exist: {path}"
-                )));
-            }
+            check_bind(path, private)?;
             path.clone()
         }
         MountSource::Volume { .. } => {
@@ -129,6 +130,27 @@ fn add_mount(input: &mut SpecInput, mount: &Mount, volume: &mut usize, run: &std
         ..bind(source, mount.target.clone(), mount.read_only)
     });
     Ok(())
+}
+
+/// A path of the host that a user named: it must be there, and not be among the engine's own files,
+/// where a container could change what every other one is made of.
+fn check_bind(path: &str, private: &[&PathBuf]) -> Result<()> {
+    let Ok(real) = std::fs::canonicalize(path) else {
+        return Err(Error::invalid(format!(
+            "invalid mount config for type \"bind\": bind source path does not exist: {path}"
+        ))
+        .hint("make it first: what a typing error names is not made for you"));
+    };
+    match private.iter().find(|folder| real.starts_with(folder)) {
+        Some(folder) => Err(Error::new(
+            longshore_core::ErrorKind::Denied,
+            format!(
+                "bind source {path} lies in {}, which is the engine's own",
+                folder.display()
+            ),
+        )),
+        None => Ok(()),
+    }
 }
 
 /// What the record says whatever the machine and the image's files.

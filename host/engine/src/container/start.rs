@@ -344,7 +344,7 @@ fn start_error(record: &Record, error: Error) -> Error {
         _ => return error,
     };
     Error {
-        message: format!("cannot start: exec: {entry:?}: {reason}: {}", error.message),
+        message: format!("cannot start: exec: {entry:?}: {reason}"),
         ..error
     }
 }

@@ -1,0 +1,158 @@
+//! The host's part of driver calls, as an engine does it: answers checked and performed, mounts built
+//! and read by descriptor.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use longshore_core::driver::{Facts, OptionValue};
+use longshore_loader::Loaded;
+use longshore_performer::root::Root;
+
+use crate::{CaseResult, Failure, check};
+
+/// A fresh root for one case; removed with the value.
+#[derive(Debug)]
+pub struct Place {
+    _folder: tempfile::TempDir,
+    /// The root.
+    pub root: Root,
+    /// Its path.
+    pub path: PathBuf,
+    /// Something beside the root that no driver may touch.
+    sentinel: PathBuf,
+}
+
+impl Place {
+    /// Makes it.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn new(folder: Option<&Path>) -> Result<Self, Failure> {
+        let folder = match folder {
+            Some(folder) => tempfile::tempdir_in(folder)?,
+            None => tempfile::tempdir()?,
+        };
+        let path = folder.path().join("root");
+        fs::create_dir(&path)?;
+        let sentinel = folder.path().join("sentinel");
+        fs::write(&sentinel, "untouched")?;
+        Ok(Self {
+            root: Root::open(&path)?,
+            _folder: folder,
+            path,
+            sentinel,
+        })
+    }
+
+    /// Fails when something beside the root was touched.
+    pub fn check_sentinel(&self) -> CaseResult {
+        check(fs::read(&self.sentinel)? == b"untouched", || {
+            "something beside the root was changed".into()
+        })
+    }
+
+    /// A descriptor of the root for `open`.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn descriptor(&self) -> Result<OwnedFd, Failure> {
+        Ok(fs::File::open(&self.path)?.into())
+    }
+
+    /// The facts that a driver judges.
+    ///
+    /// # Errors
+    /// When they cannot be gathered.
+    pub fn facts(&self) -> Result<Facts, Failure> {
+        Ok(longshore_performer::facts::gather(&self.root)?)
+    }
+}
+
+/// Whether the driver can work on this machine; else why not.
+pub(crate) fn unusable(loaded: &Loaded, place: &Place, options: &[OptionValue]) -> Result<Option<String>, Failure> {
+    let probed = loaded.probe(Some(place.descriptor()?), &place.path, options.to_vec(), place.facts()?)?;
+    Ok((!probed.usable).then(|| probed.reasons.first().map(|r| r.what.clone()).unwrap_or_default()))
+}
+
+/// The grants that the driver's manifest names; a driver that is linked in has all that it may need.
+pub(crate) fn grants(loaded: &Loaded) -> Vec<String> {
+    match loaded.manifest() {
+        Some(manifest) => manifest.grants.clone(),
+        None => ["fs:overlay", "fs:tmpfs", "host-path"].map(str::to_owned).to_vec(),
+    }
+}
+
+/// A path inside a mount that is attached nowhere.
+pub(crate) fn inside(mount: &OwnedFd, path: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd())).join(path)
+}
+
+/// The whole tree at a folder as lines of type, mode and content, sorted.
+pub(crate) fn tree(top: &Path) -> Result<Vec<String>, Failure> {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    fn visit(top: &Path, below: &Path, lines: &mut Vec<String>) -> std::io::Result<()> {
+        let mut entries: Vec<_> = fs::read_dir(top.join(below))?.collect::<Result<_, _>>()?;
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let path = below.join(entry.file_name());
+            let metadata = fs::symlink_metadata(top.join(&path))?;
+            let kind = metadata.file_type();
+            let what = if kind.is_dir() {
+                "folder".to_owned()
+            } else if kind.is_symlink() {
+                format!("link to {}", fs::read_link(top.join(&path))?.display())
+            } else if kind.is_file() {
+                format!("file {:?}", String::from_utf8_lossy(&fs::read(top.join(&path))?))
+            } else if kind.is_char_device() {
+                format!("device {}", metadata.rdev())
+            } else {
+                "other".to_owned()
+            };
+            let mode = metadata.mode() & 0o7777;
+            lines.push(format!(
+                "{} {mode:o} {}:{} {what}",
+                path.display(),
+                metadata.uid(),
+                metadata.gid()
+            ));
+            if kind.is_dir() {
+                visit(top, &path, lines)?;
+            }
+        }
+        Ok(())
+    }
+    let mut lines = Vec::new();
+    visit(top, Path::new(""), &mut lines)?;
+    Ok(lines)
+}
+
+/// What must be the same before and after a case: mounts of this process, open descriptors.
+#[derive(Debug)]
+pub(crate) struct Traces {
+    mounts: BTreeSet<String>,
+    descriptors: usize,
+}
+
+impl Traces {
+    pub(crate) fn now() -> Self {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        Self {
+            mounts: mounts.lines().map(str::to_owned).collect(),
+            descriptors: fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),
+        }
+    }
+
+    /// Fails when something was left. The bench of the case, which held descriptors when the count
+    /// began, is gone by now: fewer are fine.
+    pub(crate) fn compare(self) -> CaseResult {
+        let now = Self::now();
+        check(now.mounts.difference(&self.mounts).next().is_none(), || {
+            "a mount was left behind".into()
+        })?;
+        check(now.descriptors <= self.descriptors, || {
+            format!("{} descriptors were left open", now.descriptors - self.descriptors)
+        })
+    }
+}
