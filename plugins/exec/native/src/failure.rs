@@ -77,12 +77,7 @@ fn classify(attempt: &str, said: &str, log: &str) -> Error {
         "" => format!("cannot {attempt}: {said}"),
         cause => format!("cannot {attempt}: {said} ({cause})"),
     };
-    let names = |text: &str| {
-        NUMBERS
-            .iter()
-            .find(|(name, ..)| text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == *name))
-            .copied()
-    };
+    let names = |text: &str| NUMBERS.iter().find(|(name, number, _)| mentions(text, name, *number)).copied();
     match names(cause).or_else(|| names(said)).or_else(|| names(log)) {
         Some((_, number, kind)) if kind == ErrorKind::Denied && cause.contains("failed to chdir") => {
             Error::invalid(message).with_errno(number)
@@ -91,6 +86,12 @@ fn classify(attempt: &str, said: &str, log: &str) -> Error {
         None if cause.contains("verify cwd") || said.contains("current working directory") => Error::invalid(message),
         None => Error::unavailable(message),
     }
+}
+
+/// Whether a text has the number by its name (nix) or as the standard library prints it.
+fn mentions(text: &str, name: &str, number: i32) -> bool {
+    let mut words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    words.any(|word| word == name) || text.contains(&format!("(os error {number})")) || text.contains(&format!("code: {number},"))
 }
 
 #[cfg(test)]
@@ -112,6 +113,8 @@ mod tests {
             ("failed to chdir e=EACCES", ErrorKind::Invalid, Some(13)),
             ("failed to set rlimit err=Nix(EPERM)", ErrorKind::Denied, Some(1)),
             ("failed to add task err=ENOSPC", ErrorKind::Exhausted, Some(28)),
+            ("cannot mount err=No such file (os error 2)", ErrorKind::Invalid, Some(2)),
+            ("failed err=Os { code: 28, kind: StorageFull }", ErrorKind::Exhausted, Some(28)),
             ("failed to verify cwd", ErrorKind::Invalid, None),
             ("", ErrorKind::Unavailable, None),
         ];

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use longshore_plugin::driver::Opened;
 use longshore_plugin::exec::{
     CgroupPath, Create, Created, Delete, DeleteOutcome, Exec, Client, ExecDriver as _, Executed, Init, Start,
     StartOutcome, State, Stated, Status, Stdio,
@@ -119,7 +120,13 @@ impl Container {
             folder,
             id,
             spec,
-            driver: Client::new(Helpers, 1),
+            driver: Client::new(
+                Helpers,
+                &Opened {
+                    instance: 1,
+                    interface: 0,
+                },
+            ),
         }
     }
 
