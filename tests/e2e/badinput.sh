@@ -45,7 +45,10 @@ fill() {
 row() { # row ARGUMENTS CODE TEXTS
     local problem='' text after words=() texts=()
     read -ra words <<<"$(fill "$1")"
-    capture timeout 60 longshore --data-root "$DATA" "${words[@]}"
+    case $1 in
+        --host* | --data-root*) capture timeout 60 longshore "${words[@]}" ;;
+        *) capture timeout 60 longshore --data-root "$DATA" "${words[@]}" ;;
+    esac
     [[ $CODE == "$2" ]] || problem+="wanted code $2"$'\n'
     mapfile -t texts < <(fill "$3" | sed 's/ + /\n/g')
     for text in "${texts[@]}"; do

@@ -28,6 +28,16 @@ DATA=$WORK/data
 CONFIG=
 PASSED=0 FAILED=0 SKIPPED=0 FINISHED=
 
+# fast_disk GIB: puts the work folder on an ext4 with a journal, where one can be mounted. Whole trees are made
+# and removed there; on a machine's own disk that may be many times slower.
+fast_disk() {
+    command -v mkfs.ext4 >/dev/null || return 0
+    truncate -s "$1G" "$WORK.img" &&
+        mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 "$WORK.img" 2>/dev/null &&
+        mount -o loop "$WORK.img" "$WORK" 2>/dev/null && chmod 700 "$WORK" && return 0
+    rm -f "$WORK.img"
+}
+
 ok() { PASSED=$((PASSED + 1)) && echo "ok - $*"; }
 
 # not_ok NAME [DETAIL...]
@@ -228,7 +238,8 @@ clean_up() {
         rm -rf "/run/longshore/$id"
         rmdir /run/longshore/prefix /run/longshore 2>/dev/null
     fi
-    rm -rf --one-file-system "$WORK"
+    mountpoint -q "$WORK" && umount "$WORK"
+    rm -rf --one-file-system "$WORK" "$WORK.img"
     [[ -n $FINISHED ]] || echo "not ok - $SCRIPT ended before its last line"
     exit "${FINISHED:-1}"
 }

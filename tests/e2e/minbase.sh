@@ -26,6 +26,8 @@ command -v debootstrap >/dev/null || skip_all "no debootstrap"
 suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
 minbase "$suite" || skip_all "debootstrap of $suite failed; see $RESULTS/debootstrap.log"
 tar=$CACHE/minbase-$suite.tar
+# vfs copies all of it for each container.
+fast_disk 12
 
 run() { L run --rm --network none "$@"; }
 
