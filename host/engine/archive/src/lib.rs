@@ -1,8 +1,8 @@
 //! Layer archives and image archives: one reader and one writer for all who need them.
 //!
 //! Here live decompression, digests, the parser of layer tars ([`tar`]), unpacking through a sink
-//! ([`unpack`]), the record from which a layer's archive comes back byte for byte ([`split`],
-//! [`assemble`]), the writer of layers ([`write`](mod@write), [`pack`]), and the reading and writing
+//! ([`unpack()`]), the record from which a layer's archive comes back byte for byte ([`split`],
+//! [`assemble()`]), the writer of layers ([`write`](mod@write), [`pack`]), and the reading and writing
 //! of whole images ([`image`]). Load, import, save, export, commit and copying go through these, so
 //! that whiteouts, links, attributes and limits mean the same everywhere.
 //!
