@@ -8,9 +8,6 @@ use crate::manifest::Manifest;
 use crate::policy::Origin;
 use crate::refusal::{Fault, Problem};
 
-/// The environment variable that names the folder of components.
-pub const COMPONENTS: &str = "LONGSHORE_COMPONENTS";
-
 /// A file that may be a driver.
 #[derive(Clone, Debug)]
 pub struct Candidate {
@@ -50,7 +47,7 @@ impl Candidate {
 
 /// The files of the folder of components that are named as drivers are (`graph-overlay.so`), sorted.
 /// A folder that is not there holds none.
-pub fn bundled(components: &Path) -> Vec<Candidate> {
+pub(crate) fn bundled(components: &Path) -> Vec<Candidate> {
     let Ok(entries) = components.read_dir() else {
         return Vec::new();
     };
@@ -76,16 +73,6 @@ fn split(file_name: &OsStr) -> Option<(String, String)> {
     let (kind, name) = std::str::from_utf8(stem).ok()?.split_once('-')?;
     crate::open::host_interface(kind)?;
     Some((kind.to_owned(), name.to_owned()))
-}
-
-/// The folder of components: what [`COMPONENTS`] says, else `../lib/longshore` seen from this
-/// program's own file.
-pub fn components() -> Option<PathBuf> {
-    if let Some(folder) = std::env::var_os(COMPONENTS) {
-        return Some(folder.into());
-    }
-    let program = std::env::current_exe().ok()?;
-    Some(program.parent()?.parent()?.join("lib/longshore"))
 }
 
 #[cfg(test)]

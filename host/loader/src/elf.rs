@@ -308,13 +308,17 @@ fn check_special(segments: &[Segment], sections: &SectionTable<'_, Header>) -> R
         _ => return Err(damaged("it asks for a stack that can be executed")),
     }
     for relro in all(PT_GNU_RELRO).map(Range::of) {
-        if !loads(segments).any(|load| Range::of(load).holds(relro.address, relro.memory)) {
+        // Some linkers round its end up to a page, beyond the segment's own end.
+        let inside = loads(segments).map(Range::of).any(|load| {
+            load.holds(relro.address, 0) && relro.memory <= load.address + load.memory + PADDING - relro.address
+        });
+        if !inside {
             return Err(damaged("what turns read-only lies outside of its segments"));
         }
         for name in [".data", ".bss"] {
             if let Some((_, section)) = sections.section_by_name(LE, name.as_bytes()) {
                 let (address, size) = (section.sh_addr(LE), section.sh_size(LE));
-                if size > 0 && address < relro.address + relro.memory && relro.address < address + size {
+                if size > 0 && address < relro.address.saturating_add(relro.memory) && relro.address < address + size {
                     return Err(damaged(format_args!("{name} would turn read-only")));
                 }
             }

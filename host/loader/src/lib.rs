@@ -13,6 +13,7 @@
 mod discovery;
 mod elf;
 mod file;
+mod instance;
 mod library;
 mod manifest;
 mod middleware;
@@ -23,7 +24,7 @@ mod refusal;
 mod registry;
 mod services;
 
-pub use discovery::{COMPONENTS, Candidate, bundled, components};
+pub use discovery::Candidate;
 pub use file::{Checked, check, manifest_of};
 pub use manifest::{KindRange, Manifest};
 pub use middleware::{CallMetrics, Guarded};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use longshore_core::envelope;
 use longshore_core::error::{Error, ErrorKind, Result};
-use longshore_core::wire::{Call, Channel, Lock, Message, Method};
+use longshore_core::wire::{Call, Channel, Message, Method};
 
 use crate::pool::{Left, Overdue, Pool, Ticket};
 
@@ -154,7 +154,7 @@ impl Guarded {
         if let Ok(outcome) = ticket.wait(Instant::now() + GRACE, false) {
             return outcome;
         }
-        match self.pool.leave(&ticket, call.method.lock == Lock::Alone) {
+        match self.pool.leave(&ticket, call) {
             Err(outcome) => outcome,
             Ok(Left::Queued) => Err(self.never_began(call, overdue)),
             Ok(Left::Running) => Err(self.abandon(call, overdue, limit)),

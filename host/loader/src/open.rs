@@ -4,24 +4,24 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use longshore_core::context::Context;
-use longshore_core::driver::{Capabilities, Describe, Description, Facts, Open, Opened, OptionValue, Probe, Probed};
-use longshore_core::error::{Error, ErrorKind, Result};
+use longshore_core::driver::{Capabilities, Describe, Description, Facts, Opened, OptionValue, Probe, Probed};
+use longshore_core::error::{Error, Result};
 use longshore_core::exec::ExecDriver;
 use longshore_core::graph::GraphDriver;
 use longshore_core::network::NetworkDriver;
 use longshore_core::types::Bytes;
 use longshore_core::volume::VolumeDriver;
-use longshore_core::wire::{Call, Channel, DESCRIBE, HandleKind, Message, Method, OPEN, PROBE, client_call};
+use longshore_core::wire::{Channel, DESCRIBE, HandleKind, PROBE, client_call};
 use longshore_core::{exec, graph, network, volume};
 
 use crate::file::{self, Checked};
+use crate::instance::{Instance, Opening};
 use crate::library::{self, Library};
 use crate::manifest::Manifest;
-use crate::middleware::{CallMetrics, Guarded, OnBehalf};
+use crate::middleware::{CallMetrics, Guarded};
 use crate::policy::{self, Origin};
 use crate::refusal::{Fault, Problem, Refused};
 
@@ -223,18 +223,13 @@ impl Loaded {
         options: Vec<OptionValue>,
     ) -> Result<(Arc<Instance>, Opened)> {
         check_kind(&self.description, kind)?;
-        let instance = Instance {
-            guarded: Arc::clone(&self.guarded),
-            opening: Opening {
-                root: self.acts().then_some(root),
-                root_path: path_bytes(root_path)?,
-                options,
-                host_interface: host_interface(kind).unwrap_or(0),
-            },
-            live: Mutex::default(),
+        let opening = Opening {
+            root: self.acts().then_some(root),
+            root_path: path_bytes(root_path)?,
+            options,
+            host_interface: host_interface(kind).unwrap_or(0),
         };
-        let opened = instance.opening.open(&instance.guarded)?;
-        *lock(&instance.live) = Some(Arc::new(Live::new(&instance.guarded, opened.instance)));
+        let (instance, opened) = Instance::open(&self.guarded, opening)?;
         Ok((Arc::new(instance), opened))
     }
 
@@ -298,10 +293,6 @@ fn check_kind(description: &Description, kind: &str) -> Result<()> {
 
 fn path_bytes(path: &Path) -> Result<Bytes> {
     Bytes::parse(path.as_os_str().as_bytes())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn guard(channel: Arc<dyn Channel>, description: &Description) -> Guarded {
@@ -382,122 +373,4 @@ fn agree(description: &Description, manifest: &Manifest) -> Result<(), Fault> {
         ));
     }
     Ok(())
-}
-
-/// All that it takes to open an instance, and to open it again.
-struct Opening {
-    root: Option<OwnedFd>,
-    root_path: Bytes,
-    options: Vec<OptionValue>,
-    host_interface: u16,
-}
-
-impl Opening {
-    fn open(&self, channel: &impl Channel) -> Result<Opened> {
-        let cx = Context::background();
-        let root = match &self.root {
-            Some(root) => {
-                let copy = root
-                    .try_clone()
-                    .map_err(|error| Error::io("pass the driver's root", &error))?;
-                Some(cx.give(HandleKind::Directory, copy)?)
-            }
-            None => None,
-        };
-        let request = Open {
-            root,
-            root_path: self.root_path.clone(),
-            options: self.options.clone(),
-            host_interface: self.host_interface,
-        };
-        let opened: Opened = client_call(channel, 0, &OPEN, &cx, &request)?;
-        if opened.instance == 0 || opened.interface > self.host_interface {
-            return Err(Error::broken(
-                "the driver answered open with an instance that cannot be",
-            ));
-        }
-        Ok(opened)
-    }
-}
-
-/// A channel to one instance. After the driver broke in it, what comes next gets a fresh one:
-/// nobody knows what a panic left half done.
-struct Instance {
-    guarded: Arc<Guarded>,
-    opening: Opening,
-    live: Mutex<Option<Arc<Live>>>,
-}
-
-/// An open instance, closed when its last call has returned and nobody will make another.
-struct Live {
-    guarded: Arc<Guarded>,
-    number: u64,
-    /// A call was abandoned in it: it may still run, so closing it is no longer safe.
-    stuck: AtomicBool,
-}
-
-impl Live {
-    fn new(guarded: &Arc<Guarded>, number: u64) -> Self {
-        Self {
-            guarded: Arc::clone(guarded),
-            number,
-            stuck: AtomicBool::new(false),
-        }
-    }
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        if !self.stuck.load(Ordering::Relaxed) {
-            self.guarded.close(self.number);
-        }
-    }
-}
-
-impl Instance {
-    fn live(&self, purpose: &Method) -> Result<Arc<Live>> {
-        let mut live = lock(&self.live);
-        if let Some(live) = &*live {
-            return Ok(Arc::clone(live));
-        }
-        let opened = self.opening.open(&OnBehalf {
-            guarded: &self.guarded,
-            purpose,
-        })?;
-        Ok(Arc::clone(
-            live.insert(Arc::new(Live::new(&self.guarded, opened.instance))),
-        ))
-    }
-
-    fn retire(&self, broken: &Arc<Live>) {
-        let mut live = lock(&self.live);
-        if live.as_ref().is_some_and(|live| Arc::ptr_eq(live, broken)) {
-            *live = None;
-        }
-    }
-}
-
-impl Channel for Instance {
-    fn call(&self, call: Call<'_>, request: Message) -> Result<Message> {
-        let live = self.live(call.method)?;
-        let here = Call {
-            instance: live.number,
-            ..call
-        };
-        let outcome = self.guarded.call(here, request);
-        match outcome.as_ref().map_err(|error| error.kind) {
-            Err(ErrorKind::Broken) => self.retire(&live),
-            Err(ErrorKind::Deadline) => live.stuck.store(true, Ordering::Relaxed),
-            _ => {}
-        }
-        outcome
-    }
-
-    fn cancel(&self, instance: u64, call: u64) {
-        self.guarded.cancel(instance, call);
-    }
-
-    fn close(&self, _instance: u64) {
-        *lock(&self.live) = None;
-    }
 }

@@ -83,6 +83,13 @@ pub(crate) enum Left {
     Running,
 }
 
+/// Whether nothing else may run beside a call. `open` is alone by itself: nobody can call the instance
+/// that it makes before it has answered, and waiting for a long call of another instance would hold
+/// up everything behind it.
+fn is_alone(instance: u64, method: &Method) -> bool {
+    instance != 0 && method.lock == Lock::Alone
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -198,13 +205,13 @@ impl Pool {
     }
 
     /// Stops waiting for a call. `Err` with an outcome that came at the last moment.
-    pub(crate) fn leave(&self, ticket: &Ticket, alone: bool) -> Result<Left, Result<Message>> {
+    pub(crate) fn leave(&self, ticket: &Ticket, call: Call<'_>) -> Result<Left, Result<Message>> {
         let left = ticket.leave()?;
         if left == Left::Running {
             let mut state = lock(&self.shared.state);
             state.threads -= 1;
             state.running -= 1;
-            if alone {
+            if is_alone(call.instance, call.method) {
                 state.alone = false;
             }
             drop(state);
@@ -234,7 +241,8 @@ impl State {
     /// The next call that may begin now. In order: one that must be alone is not overtaken.
     fn next(&mut self) -> Option<Job> {
         loop {
-            let alone = self.jobs.front()?.method.lock == Lock::Alone;
+            let first = self.jobs.front()?;
+            let alone = is_alone(first.instance, &first.method);
             if self.alone || (alone && self.running > 0) {
                 return None;
             }
@@ -252,7 +260,7 @@ impl State {
 impl Shared {
     fn serve(&self) {
         while let Some(job) = self.wait_for_work() {
-            let alone = job.method.lock == Lock::Alone;
+            let alone = is_alone(job.instance, &job.method);
             let outcome = self.channel.call(
                 Call {
                     instance: job.instance,
@@ -297,5 +305,97 @@ impl Shared {
                 return None;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use longshore_core::wire::Class;
+
+    use super::*;
+
+    /// Counts what runs at once, and remembers the most.
+    #[derive(Default)]
+    struct Counting {
+        running: AtomicUsize,
+        most: AtomicUsize,
+        beside_alone: AtomicUsize,
+    }
+
+    impl Channel for Counting {
+        fn call(&self, call: Call<'_>, request: Message) -> Result<Message> {
+            let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(running, Ordering::SeqCst);
+            for _ in 0..50 {
+                thread::yield_now();
+            }
+            let others = self.running.load(Ordering::SeqCst) - 1;
+            if call.method.lock == Lock::Alone {
+                self.beside_alone.fetch_add(others, Ordering::SeqCst);
+            }
+            self.running.fetch_sub(1, Ordering::SeqCst);
+            Ok(request)
+        }
+
+        fn cancel(&self, _instance: u64, _call: u64) {}
+
+        fn close(&self, _instance: u64) {}
+    }
+
+    fn method(lock: Lock) -> Method {
+        Method {
+            name: "x",
+            class: Class::Normal,
+            lock,
+            changes: false,
+            since: 0,
+            capability: None,
+        }
+    }
+
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
+    #[test]
+    fn no_more_calls_run_than_the_driver_takes_and_none_beside_one_that_is_alone() {
+        let channel = Arc::new(Counting::default());
+        let pool = Pool::new(Arc::clone(&channel) as Arc<dyn Channel>, "test".into(), 3);
+        let tickets: Vec<_> = (1..=300)
+            .map(|id| {
+                let method = method(if id % 7 == 0 { Lock::Alone } else { Lock::Any });
+                let call = Call {
+                    instance: 1,
+                    id,
+                    method: &method,
+                };
+                pool.submit(call, Message::default()).unwrap()
+            })
+            .collect();
+        for ticket in tickets {
+            ticket.wait(later(), true).unwrap().unwrap();
+        }
+        assert!(channel.most.load(Ordering::SeqCst) <= 3);
+        assert_eq!(channel.beside_alone.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn a_call_that_is_left_before_it_begins_never_begins() {
+        let ticket = Ticket::default();
+        assert!(matches!(ticket.leave(), Ok(Left::Queued)));
+        assert!(!ticket.begin());
+        assert!(!ticket.finish(Ok(Message::default())));
+    }
+
+    #[test]
+    fn an_outcome_at_the_last_moment_is_not_lost() {
+        let ticket = Ticket::default();
+        assert!(ticket.begin());
+        assert!(ticket.finish(Ok(Message::default())));
+        assert!(matches!(ticket.leave(), Err(Ok(_))));
     }
 }

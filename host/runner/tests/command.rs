@@ -58,7 +58,10 @@ fn a_refused_file_is_one_sentence_and_exit_code_1() {
         assert!(output.stdout.is_empty());
         let sentence = String::from_utf8(output.stderr).unwrap();
         assert_eq!(sentence.lines().count(), 1, "{sentence}");
-        assert!(sentence.contains("text.so: it is no ELF file; give the path"), "{sentence}");
+        assert!(
+            sentence.contains("text.so: it is no ELF file; give the path"),
+            "{sentence}"
+        );
         let output = runner(&[command, "--json"], &file);
         assert_eq!(output.status.code(), Some(1));
         let json: Value = serde_json::from_slice(&output.stdout).unwrap();
