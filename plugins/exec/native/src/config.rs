@@ -10,7 +10,10 @@ pub(crate) fn specs() -> Vec<OptionSpec> {
 /// Refuses any option.
 pub(crate) fn check(given: &[OptionValue]) -> Result<()> {
     match given.first() {
-        Some(option) => Err(Error::invalid(format!("exec driver native has no option {}", option.name))),
+        Some(option) => Err(Error::invalid(format!(
+            "exec driver native has no option {}",
+            option.name
+        ))),
         None => Ok(()),
     }
 }

@@ -12,7 +12,7 @@ use crate::process::Identity;
 use crate::stream::Streams;
 use crate::terminal::Console;
 use crate::trail::Trail;
-use crate::{failure, spec};
+use crate::{cgroup, failure, spec};
 
 pub(crate) fn create(cx: &Context, request: &Create) -> Result<Created> {
     let place = Place::new(&request.id, &request.state_root)?;
@@ -24,6 +24,7 @@ pub(crate) fn create(cx: &Context, request: &Create) -> Result<Created> {
     let (entry, owner) = (Entry::of(process)?, process.user().uid());
     let group = Group::new(layout, &spec::cgroup_path(&spec)?);
     spec::adapt(&mut spec, &bundle, matches!(request.stdio, Stdio::Terminal { .. }))?;
+    cgroup::seen::write_out(&mut spec, &group)?;
     let streams = Streams::take(cx, &request.stdio, owner)?;
     place.claim(&spec)?;
     let undo = Undo {

@@ -16,7 +16,10 @@ pub(crate) fn delete(request: &Delete) -> Result<Deleted> {
         });
     }
     if now.status != Status::Stopped && !request.force {
-        return Err(Error::in_use(format!("container {} still runs: stop it, or delete it with force", place.id)));
+        return Err(Error::in_use(format!(
+            "container {} still runs: stop it, or delete it with force",
+            place.id
+        )));
     }
     // Without a spec `create` got nowhere: it writes that first.
     if let Some(group) = state::group(&place) {

@@ -80,7 +80,13 @@ impl Entry {
         if self.name.contains('/') {
             return vec![PathBuf::from(&self.name)];
         }
-        let folder = |part: &str| if part.is_empty() { PathBuf::from(".") } else { PathBuf::from(part) };
+        let folder = |part: &str| {
+            if part.is_empty() {
+                PathBuf::from(".")
+            } else {
+                PathBuf::from(part)
+            }
+        };
         self.path.split(':').map(|part| folder(part).join(&self.name)).collect()
     }
 
@@ -111,7 +117,9 @@ impl Entry {
     fn run(&self) -> Errno {
         let mut worst = Errno::ENOENT;
         for file in self.candidates() {
-            let Ok(path) = CString::new(file.as_os_str().as_bytes()) else { continue };
+            let Ok(path) = CString::new(file.as_os_str().as_bytes()) else {
+                continue;
+            };
             match nix::unistd::execve(&path, &self.args, &self.env) {
                 Ok(never) => match never {},
                 Err(Errno::ENOENT | Errno::ENOTDIR) if !self.name.contains('/') => {}
@@ -148,7 +156,8 @@ impl Confine {
         if !self.no_new_privileges {
             self.filter()?;
         }
-        drop_privileges(&self.capabilities, &*create_syscall()).map_err(|e| format!("cannot drop capabilities: {e:?}"))?;
+        drop_privileges(&self.capabilities, &*create_syscall())
+            .map_err(|e| format!("cannot drop capabilities: {e:?}"))?;
         if self.no_new_privileges {
             self.filter()?;
         }
@@ -157,7 +166,9 @@ impl Confine {
 
     fn filter(&self) -> std::result::Result<(), String> {
         match &self.seccomp {
-            Some(profile) => initialize_seccomp(profile).map(drop).map_err(|e| format!("cannot load the filter: {e:?}")),
+            Some(profile) => initialize_seccomp(profile)
+                .map(drop)
+                .map_err(|e| format!("cannot load the filter: {e:?}")),
             None => Ok(()),
         }
     }
@@ -183,7 +194,11 @@ impl Executor for Entry {
         }
         // Nobody listens any more: the status tells, as a shell's would.
         eprintln!("exec {}: {}", self.name, number.desc());
-        std::process::exit(if matches!(number, Errno::ENOENT | Errno::ENOTDIR) { 127 } else { 126 })
+        std::process::exit(if matches!(number, Errno::ENOENT | Errno::ENOTDIR) {
+            127
+        } else {
+            126
+        })
     }
 }
 
@@ -210,8 +225,14 @@ mod tests {
     fn what_cannot_run_says_why() {
         assert!(entry("sh", &["PATH=/bin"]).look().is_ok());
         let table = [
-            ("no-such-command", "errno=2 exec: \"no-such-command\": executable file not found in $PATH"),
-            ("/no/such/file", "errno=2 exec: \"/no/such/file\": no such file or directory"),
+            (
+                "no-such-command",
+                "errno=2 exec: \"no-such-command\": executable file not found in $PATH",
+            ),
+            (
+                "/no/such/file",
+                "errno=2 exec: \"/no/such/file\": no such file or directory",
+            ),
             ("/etc/passwd", "errno=13 exec: \"/etc/passwd\": permission denied"),
             ("/etc", "errno=13 exec: \"/etc\": permission denied"),
             ("/etc/passwd/x", "errno=20"),

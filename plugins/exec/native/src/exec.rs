@@ -23,7 +23,10 @@ pub(crate) fn exec(cx: &Context, request: &Exec) -> Result<Executed> {
         Status::Running => {}
         Status::Absent => return Err(Error::not_found(format!("container {} does not exist", place.id))),
         Status::Paused => {
-            return Err(Error::invalid(format!("container {} is paused: resume it first", place.id)));
+            return Err(Error::invalid(format!(
+                "container {} is paused: resume it first",
+                place.id
+            )));
         }
         _ => return Err(Error::invalid(format!("container {} is not running", place.id))),
     }
@@ -31,7 +34,9 @@ pub(crate) fn exec(cx: &Context, request: &Exec) -> Result<Executed> {
     let mut process: Process = serde_json::from_slice(request.process.as_bytes())
         .map_err(|e| Error::invalid(format!("the process of exec {}: {e}", request.exec_id)))?;
     spec::check_process(&process)?;
-    let container = place.spec().ok_or_else(|| Error::corrupt(format!("the spec of container {} is gone", place.id)))?;
+    let container = place
+        .spec()
+        .ok_or_else(|| Error::corrupt(format!("the spec of container {} is gone", place.id)))?;
     let seccomp = container.linux().as_ref().and_then(|linux| linux.seccomp().clone());
     let entry = Entry::joining(&process, seccomp)?;
     let owner = process.user().uid();
@@ -41,7 +46,14 @@ pub(crate) fn exec(cx: &Context, request: &Exec) -> Result<Executed> {
     let streams = Streams::take(cx, &request.stdio, owner)?;
     place.use_exec_id(request.exec_id.as_str())?;
     let console = Console::listen(&place, &request.stdio)?;
-    let pid = run(&place, request.exec_id.as_str(), &process, entry, streams, console.as_ref())?;
+    let pid = run(
+        &place,
+        request.exec_id.as_str(),
+        &process,
+        entry,
+        streams,
+        console.as_ref(),
+    )?;
     Ok(Executed {
         process: Init::Child { pid },
         terminal: console.map(|console| console.deliver(cx, owner)).transpose()?,
@@ -89,8 +101,14 @@ impl ProcessFile {
     fn write(place: &Place, exec: &str, process: &Process) -> Result<Self> {
         let path = place.root.join(format!("process-{exec}.json"));
         let attempt = |e| Error::io(format!("write {}", path.display()), &e);
-        let text = serde_json::to_vec(process).map_err(|e| Error::invalid(format!("the process of exec {exec}: {e}")))?;
-        let file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
+        let text =
+            serde_json::to_vec(process).map_err(|e| Error::invalid(format!("the process of exec {exec}: {e}")))?;
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path);
         std::io::Write::write_all(&mut file.map_err(attempt)?, &text).map_err(attempt)?;
         Ok(Self(path))
     }

@@ -77,7 +77,12 @@ fn classify(attempt: &str, said: &str, log: &str) -> Error {
         "" => format!("cannot {attempt}: {said}"),
         cause => format!("cannot {attempt}: {said} ({cause})"),
     };
-    let names = |text: &str| NUMBERS.iter().find(|(name, number, _)| mentions(text, name, *number)).copied();
+    let names = |text: &str| {
+        NUMBERS
+            .iter()
+            .find(|(name, number, _)| mentions(text, name, *number))
+            .copied()
+    };
     match names(cause).or_else(|| names(said)).or_else(|| names(log)) {
         Some((_, number, kind)) if kind == ErrorKind::Denied && cause.contains("failed to chdir") => {
             Error::invalid(message).with_errno(number)
@@ -91,7 +96,9 @@ fn classify(attempt: &str, said: &str, log: &str) -> Error {
 /// Whether a text has the number by its name (nix) or as the standard library prints it.
 fn mentions(text: &str, name: &str, number: i32) -> bool {
     let mut words = text.split(|c: char| !c.is_ascii_alphanumeric());
-    words.any(|word| word == name) || text.contains(&format!("(os error {number})")) || text.contains(&format!("code: {number},"))
+    words.any(|word| word == name)
+        || text.contains(&format!("(os error {number})"))
+        || text.contains(&format!("code: {number},"))
 }
 
 #[cfg(test)]
@@ -113,8 +120,16 @@ mod tests {
             ("failed to chdir e=EACCES", ErrorKind::Invalid, Some(13)),
             ("failed to set rlimit err=Nix(EPERM)", ErrorKind::Denied, Some(1)),
             ("failed to add task err=ENOSPC", ErrorKind::Exhausted, Some(28)),
-            ("cannot mount err=No such file (os error 2)", ErrorKind::Invalid, Some(2)),
-            ("failed err=Os { code: 28, kind: StorageFull }", ErrorKind::Exhausted, Some(28)),
+            (
+                "cannot mount err=No such file (os error 2)",
+                ErrorKind::Invalid,
+                Some(2),
+            ),
+            (
+                "failed err=Os { code: 28, kind: StorageFull }",
+                ErrorKind::Exhausted,
+                Some(28),
+            ),
             ("failed to verify cwd", ErrorKind::Invalid, None),
             ("", ErrorKind::Unavailable, None),
         ];

@@ -30,7 +30,10 @@ pub(crate) struct Place {
 pub(crate) fn path(bytes: &Bytes, field: &str) -> Result<PathBuf> {
     let path = Path::new(std::ffi::OsStr::from_bytes(bytes.as_bytes()));
     if !path.is_absolute() || bytes.as_bytes().contains(&0) {
-        return Err(Error::invalid(format!("{field} {} is not an absolute path", path.display())));
+        return Err(Error::invalid(format!(
+            "{field} {} is not an absolute path",
+            path.display()
+        )));
     }
     Ok(path.to_owned())
 }
@@ -68,7 +71,11 @@ impl Place {
             .mode(0o700)
             .create(&self.root)
             .map_err(|e| Error::io(format!("make {}", self.root.display()), &e))?;
-        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.config());
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(self.config());
         match file.and_then(|mut file| file.write_all(&text)) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(self.taken()),
@@ -125,10 +132,17 @@ impl Place {
         let folder = self.root.join("execs");
         let attempt = |e| Error::io(format!("note exec {exec} of container {}", self.id), &e);
         fs::create_dir_all(&folder).map_err(attempt)?;
-        match fs::OpenOptions::new().write(true).create_new(true).open(folder.join(exec)) {
+        match fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(folder.join(exec))
+        {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                return Err(Error::already_exists(format!("exec {exec} of container {} was used before", self.id)));
+                return Err(Error::already_exists(format!(
+                    "exec {exec} of container {} was used before",
+                    self.id
+                )));
             }
             Err(error) => return Err(attempt(error)),
         }
@@ -142,7 +156,9 @@ impl Place {
         if used.len() > REMEMBERED {
             used.sort();
             let oldest = used.len() - REMEMBERED;
-            used.iter().take(oldest).for_each(|(_, path)| drop(fs::remove_file(path)));
+            used.iter()
+                .take(oldest)
+                .for_each(|(_, path)| drop(fs::remove_file(path)));
         }
         Ok(())
     }

@@ -43,7 +43,10 @@ fn reason(what: String, remedy: &str) -> Reason {
 
 pub(crate) fn judge(machine: &Machine, facts: &Facts) -> Vec<Reason> {
     let mut reasons = judge_machine(machine);
-    let mut numbers = facts.kernel.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+    let mut numbers = facts
+        .kernel
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|n| n.parse().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version < OLDEST_KERNEL && version != (0, 0) {
         reasons.push(reason(

@@ -20,9 +20,16 @@ pub(crate) fn read(bundle: &Path) -> Result<Spec> {
     let path = bundle.join("config.json");
     let attempt = |e| Error::io(format!("read {}", path.display()), &e);
     let mut text = Vec::new();
-    File::open(&path).map_err(attempt)?.take(MAX_SPEC + 1).read_to_end(&mut text).map_err(attempt)?;
+    File::open(&path)
+        .map_err(attempt)?
+        .take(MAX_SPEC + 1)
+        .read_to_end(&mut text)
+        .map_err(attempt)?;
     if text.len() as u64 > MAX_SPEC {
-        return Err(Error::invalid(format!("{} is longer than {MAX_SPEC} bytes", path.display())));
+        return Err(Error::invalid(format!(
+            "{} is longer than {MAX_SPEC} bytes",
+            path.display()
+        )));
     }
     serde_json::from_slice(&text).map_err(|e| Error::invalid(format!("{}: {e}", path.display())))
 }
@@ -44,7 +51,12 @@ pub(crate) fn process(spec: &Spec) -> Result<&Process> {
 
 /// Refuses a process that the library would run otherwise than said.
 pub(crate) fn check_process(process: &Process) -> Result<()> {
-    if process.args().as_ref().and_then(|args| args.first()).is_none_or(String::is_empty) {
+    if process
+        .args()
+        .as_ref()
+        .and_then(|args| args.first())
+        .is_none_or(String::is_empty)
+    {
         return Err(missing("process.args"));
     }
     if process.apparmor_profile().is_some() {
@@ -54,7 +66,10 @@ pub(crate) fn check_process(process: &Process) -> Result<()> {
         return Err(unsupported("SELinux labels (process.selinuxLabel)"));
     }
     if !process.cwd().is_absolute() {
-        return Err(Error::invalid(format!("process.cwd {} is not an absolute path", process.cwd().display())));
+        return Err(Error::invalid(format!(
+            "process.cwd {} is not an absolute path",
+            process.cwd().display()
+        )));
     }
     Ok(())
 }
@@ -66,15 +81,22 @@ pub(crate) fn check(spec: &Spec, layout: &Layout) -> Result<()> {
     let linux = spec.linux().as_ref().ok_or_else(|| missing("linux"))?;
     cgroup_path(spec)?;
     if matches!(layout.version, CgroupVersion::None | CgroupVersion::Unknown) {
-        return Err(unsupported("containers without cgroups; none are mounted on /sys/fs/cgroup"));
+        return Err(unsupported(
+            "containers without cgroups; none are mounted on /sys/fs/cgroup",
+        ));
     }
     let namespaces = linux.namespaces().as_deref().unwrap_or_default();
-    if namespaces.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::User) {
+    if namespaces
+        .iter()
+        .any(|namespace| namespace.typ() == LinuxNamespaceType::User)
+    {
         return Err(unsupported("user namespaces (linux.namespaces)"));
     }
     for needed in [LinuxNamespaceType::Mount, LinuxNamespaceType::Pid] {
         if !namespaces.iter().any(|namespace| namespace.typ() == needed) {
-            return Err(Error::invalid(format!("config.json: linux.namespaces has no {needed} namespace")));
+            return Err(Error::invalid(format!(
+                "config.json: linux.namespaces has no {needed} namespace"
+            )));
         }
     }
     if spec.hooks().is_some() {
@@ -86,7 +108,11 @@ pub(crate) fn check(spec: &Spec, layout: &Layout) -> Result<()> {
     if linux.intel_rdt().is_some() || linux.net_devices().is_some() {
         return Err(unsupported("linux.intelRdt or linux.netDevices"));
     }
-    if linux.seccomp().as_ref().is_some_and(|s| s.listener_path().is_some() || libcontainer::seccomp::is_notify(s)) {
+    if linux
+        .seccomp()
+        .as_ref()
+        .is_some_and(|s| s.listener_path().is_some() || libcontainer::seccomp::is_notify(s))
+    {
         return Err(unsupported("seccomp profiles that notify a listener"));
     }
     Ok(())
@@ -98,7 +124,10 @@ pub(crate) fn cgroup_path(spec: &Spec) -> Result<PathBuf> {
     let path = path.ok_or_else(|| missing("linux.cgroupsPath"))?;
     let plain = path.is_absolute() && path.components().count() > 1;
     if !plain || path.components().any(|part| part == std::path::Component::ParentDir) {
-        return Err(Error::invalid(format!("linux.cgroupsPath {} is not an absolute path below a root", path.display())));
+        return Err(Error::invalid(format!(
+            "linux.cgroupsPath {} is not an absolute path below a root",
+            path.display()
+        )));
     }
     Ok(path)
 }
@@ -126,7 +155,10 @@ pub(crate) fn adapt_process(process: &mut Process, terminal: bool) {
     // Without a home the library asks the C library, which loads modules out of the container's
     // root. The entry gets its own environment, see `entry`.
     let mut env = process.env().clone().unwrap_or_default();
-    if !env.iter().any(|pair| pair.starts_with("HOME=") && pair.len() > "HOME=".len()) {
+    if !env
+        .iter()
+        .any(|pair| pair.starts_with("HOME=") && pair.len() > "HOME=".len())
+    {
         env.retain(|pair| !pair.starts_with("HOME="));
         env.push("HOME=/".to_owned());
     }
@@ -181,9 +213,15 @@ mod tests {
             (|v| v["linux"]["mountLabel"] = json!("x"), "SELinux"),
             (|v| v["process"]["args"] = json!([]), "process.args"),
             (|v| v["process"]["cwd"] = json!("tmp"), "process.cwd"),
-            (|v| drop(v.as_object_mut().unwrap().remove("process")), "process is missing"),
+            (
+                |v| drop(v.as_object_mut().unwrap().remove("process")),
+                "process is missing",
+            ),
             (|v| drop(v.as_object_mut().unwrap().remove("root")), "root is missing"),
-            (|v| drop(v["linux"].as_object_mut().unwrap().remove("cgroupsPath")), "cgroupsPath is missing"),
+            (
+                |v| drop(v["linux"].as_object_mut().unwrap().remove("cgroupsPath")),
+                "cgroupsPath is missing",
+            ),
             (|v| v["linux"]["cgroupsPath"] = json!("a/b"), "cgroupsPath"),
             (|v| v["linux"]["cgroupsPath"] = json!("/"), "cgroupsPath"),
             (|v| v["linux"]["cgroupsPath"] = json!("/a/../../b"), "cgroupsPath"),
@@ -192,7 +230,10 @@ mod tests {
                 |v| v["linux"]["namespaces"] = json!([{ "type": "mount" }, { "type": "pid" }, { "type": "user" }]),
                 "user namespaces",
             ),
-            (|v| v["hooks"] = json!({ "poststop": [{ "path": "/bin/true" }] }), "hooks"),
+            (
+                |v| v["hooks"] = json!({ "poststop": [{ "path": "/bin/true" }] }),
+                "hooks",
+            ),
             (
                 |v| {
                     v["linux"]["seccomp"] = json!({ "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x" });
@@ -204,7 +245,11 @@ mod tests {
             let mut value = minimal();
             change(&mut value);
             let error = check(&parsed(value), &layout()).unwrap_err();
-            assert!(error.message.contains(sentence), "{sentence:?} is not in {:?}", error.message);
+            assert!(
+                error.message.contains(sentence),
+                "{sentence:?} is not in {:?}",
+                error.message
+            );
         }
         assert!(check(&parsed(minimal()), &Layout::parse("")).is_err());
     }

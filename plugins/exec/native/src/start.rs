@@ -25,7 +25,10 @@ pub(crate) fn start(request: &Start) -> Result<Started> {
         }
         Status::Absent => return Err(Error::not_found(format!("container {} does not exist", place.id))),
         Status::Stopped | Status::Unknown => {
-            return Err(Error::invalid(format!("container {} has ended: it cannot be started again", place.id)));
+            return Err(Error::invalid(format!(
+                "container {} has ended: it cannot be started again",
+                place.id
+            )));
         }
     };
     Ok(Started { outcome })
@@ -43,5 +46,7 @@ pub(crate) fn mark_running(place: &Place) -> Result<()> {
         }
         Ok(())
     };
-    trail.follow(mark).map_err(|error| failure::translate(&attempt, &error, &trail))
+    trail
+        .follow(mark)
+        .map_err(|error| failure::translate(&attempt, &error, &trail))
 }

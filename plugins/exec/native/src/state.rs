@@ -23,7 +23,9 @@ pub(crate) fn of(place: &Place) -> Result<Stated> {
     }
     let written = Written::load(&place.inner()).ok();
     let library = || written.as_ref().and_then(|state| u32::try_from(state.pid?).ok());
-    let init = place.init().or_else(|| library().map(|pid| Identity { pid, started: 0 }));
+    let init = place
+        .init()
+        .or_else(|| library().map(|pid| Identity { pid, started: 0 }));
     let Some((init, stat)) = init.and_then(|init| Some((init, init.alive()?))) else {
         return without(Status::Stopped);
     };

@@ -43,9 +43,8 @@ fn null() -> Result<OwnedFd> {
 
 fn given(cx: &Context, handle: Handle, owner: u32) -> Result<OwnedFd> {
     let fd = cx.take(handle)?;
-    let pipe = rustix::fs::fstat(&fd).is_ok_and(|stat| {
-        FileType::from_raw_mode(stat.st_mode) == FileType::Fifo && stat.st_uid != owner
-    });
+    let pipe = rustix::fs::fstat(&fd)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo && stat.st_uid != owner);
     if pipe {
         // Only a comfort: a stream of another file system may refuse.
         let _ = rustix::fs::fchown(&fd, Some(Uid::from_raw(owner)), None);

@@ -31,9 +31,15 @@ pub(crate) struct Console {
 impl Console {
     /// Listens, if the process gets a terminal.
     pub(crate) fn listen(place: &Place, stdio: &Stdio) -> Result<Option<Self>> {
-        let Stdio::Terminal { rows, columns } = stdio else { return Ok(None) };
+        let Stdio::Terminal { rows, columns } = stdio else {
+            return Ok(None);
+        };
         let attempt = |e| Error::io(format!("listen for the terminal of container {}", place.id), &e);
-        let folder = rustix::fs::open(&place.root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let folder = rustix::fs::open(
+            &place.root,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        );
         let folder = folder.map_err(|e| attempt(e.into()))?;
         let path = place.root.join(NAME);
         drop(std::fs::remove_file(&path));
@@ -80,7 +86,12 @@ fn receive(socket: std::os::fd::BorrowedFd<'_>) -> std::io::Result<OwnedFd> {
     let mut name = [0_u8; 256];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    recvmsg(socket, &mut [IoSliceMut::new(&mut name)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    recvmsg(
+        socket,
+        &mut [IoSliceMut::new(&mut name)],
+        &mut control,
+        RecvFlags::CMSG_CLOEXEC,
+    )?;
     let received = control.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
         _ => None,

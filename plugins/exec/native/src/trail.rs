@@ -43,7 +43,9 @@ impl Trail {
         };
         let mut file = std::fs::File::from(file);
         let mut bytes = Vec::new();
-        let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.take(MAX).read_to_end(&mut bytes));
+        let read = file
+            .seek(SeekFrom::Start(0))
+            .and_then(|_| file.take(MAX).read_to_end(&mut bytes));
         drop(read);
         String::from_utf8_lossy(&bytes).into_owned()
     }

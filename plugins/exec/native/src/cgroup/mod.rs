@@ -3,6 +3,7 @@
 //! The library makes the cgroups and puts init into them. Freezing, killing and removing are done
 //! here: the library's wait without a bound, and forget hierarchies after the first error.
 
+pub(crate) mod seen;
 pub(crate) mod update;
 
 use std::fs;
@@ -89,12 +90,23 @@ pub(crate) fn mounted_read_only(mountinfo: &str) -> bool {
 }
 
 /// Names among a hierarchy's options that are no controllers.
-const NO_CONTROLLERS: &[&str] = &["rw", "ro", "none", "xattr", "clone_children", "noprefix", "cpuset_v2_mode", "favordynmods"];
+const NO_CONTROLLERS: &[&str] = &[
+    "rw",
+    "ro",
+    "none",
+    "xattr",
+    "clone_children",
+    "noprefix",
+    "cpuset_v2_mode",
+    "favordynmods",
+];
 
 impl Layout {
     pub(crate) fn here() -> Result<Self> {
         let text = fs::read_to_string("/proc/self/mountinfo");
-        Ok(Self::parse(&text.map_err(|e| Error::io("read /proc/self/mountinfo", &e))?))
+        Ok(Self::parse(
+            &text.map_err(|e| Error::io("read /proc/self/mountinfo", &e))?,
+        ))
     }
 
     pub(crate) fn parse(mountinfo: &str) -> Self {
@@ -133,7 +145,10 @@ impl Layout {
 
     /// Where a controller is mounted.
     pub(crate) fn mount_of(&self, controller: &str) -> Option<&Path> {
-        let found = self.hierarchies.iter().find(|(names, _)| names.iter().any(|name| name == controller || name.is_empty()));
+        let found = self
+            .hierarchies
+            .iter()
+            .find(|(names, _)| names.iter().any(|name| name == controller || name.is_empty()));
         found.map(|(_, point)| point.as_path())
     }
 }
@@ -167,12 +182,28 @@ impl Group {
         self.layout.hierarchies.iter().map(|(_, point)| point.join(&self.path))
     }
 
+    /// Its folder in each hierarchy, under each name by which that is looked for.
+    fn named_folders(&self) -> Vec<(String, PathBuf)> {
+        let mut all: Vec<(String, PathBuf)> = Vec::new();
+        for (controllers, point) in &self.layout.hierarchies {
+            let mounted = point.file_name().map(|name| name.to_string_lossy().into_owned());
+            for name in mounted.into_iter().chain(controllers.iter().cloned()) {
+                if !all.iter().any(|(known, _)| *known == name) {
+                    all.push((name, point.join(&self.path)));
+                }
+            }
+        }
+        all
+    }
+
     /// The cgroups that exist, for the caller.
     pub(crate) fn answer(&self) -> Cgroups {
         let mut paths = Vec::new();
         for (controllers, point) in &self.layout.hierarchies {
             let folder = point.join(&self.path);
-            let Ok(path) = Bytes::parse(folder.as_os_str().as_bytes()) else { continue };
+            let Ok(path) = Bytes::parse(folder.as_os_str().as_bytes()) else {
+                continue;
+            };
             if folder.is_dir() {
                 paths.extend(controllers.iter().map(|controller| CgroupPath {
                     controller: controller.clone(),
@@ -197,8 +228,16 @@ impl Group {
 
     /// Whether its processes are stopped or being stopped.
     pub(crate) fn frozen(&self) -> bool {
-        let Some((file, word)) = self.freezer(false) else { return false };
-        fs::read_to_string(file).is_ok_and(|text| if self.unified() { text.trim() == word } else { text.trim() != "THAWED" })
+        let Some((file, word)) = self.freezer(false) else {
+            return false;
+        };
+        fs::read_to_string(file).is_ok_and(|text| {
+            if self.unified() {
+                text.trim() == word
+            } else {
+                text.trim() != "THAWED"
+            }
+        })
     }
 
     /// The file to write, and the word for frozen or not.
@@ -213,10 +252,14 @@ impl Group {
     }
 
     fn settled(&self, frozen: bool) -> io::Result<bool> {
-        let Some(folder) = self.folder("freezer") else { return Ok(false) };
+        let Some(folder) = self.folder("freezer") else {
+            return Ok(false);
+        };
         if self.unified() {
             let word = if frozen { "frozen 1" } else { "frozen 0" };
-            return Ok(fs::read_to_string(folder.join("cgroup.events"))?.lines().any(|line| line == word));
+            return Ok(fs::read_to_string(folder.join("cgroup.events"))?
+                .lines()
+                .any(|line| line == word));
         }
         let word = if frozen { "FROZEN" } else { "THAWED" };
         Ok(fs::read_to_string(folder.join("freezer.state"))?.trim() == word)
@@ -228,8 +271,9 @@ impl Group {
         let shown = self.path.display();
         let verb = if frozen { "freeze" } else { "thaw" };
         let attempt = |e| Error::io(format!("{verb} cgroup {shown}"), &e);
-        let (file, word) =
-            self.freezer(!frozen).ok_or_else(|| Error::unsupported("no cgroup freezer is mounted".to_owned()))?;
+        let (file, word) = self
+            .freezer(!frozen)
+            .ok_or_else(|| Error::unsupported("no cgroup freezer is mounted".to_owned()))?;
         let end = Instant::now() + FREEZE_LIMIT;
         loop {
             // v1 has to be told again: a process that was forked meanwhile may have been missed.
@@ -245,7 +289,9 @@ impl Group {
         if frozen && let Some((file, word)) = self.freezer(true) {
             drop(write(&file, word));
         }
-        Err(Error::deadline(format!("cannot {verb} cgroup {shown}: its processes did not stop in {FREEZE_LIMIT:?}")))
+        Err(Error::deadline(format!(
+            "cannot {verb} cgroup {shown}: its processes did not stop in {FREEZE_LIMIT:?}"
+        )))
     }
 
     /// Kills all processes and waits until they are gone.
@@ -266,7 +312,11 @@ impl Group {
     }
 
     fn kill_once(&self) {
-        if self.unified() && self.folder("").is_some_and(|folder| write(&folder.join("cgroup.kill"), "1").is_ok()) {
+        if self.unified()
+            && self
+                .folder("")
+                .is_some_and(|folder| write(&folder.join("cgroup.kill"), "1").is_ok())
+        {
             return;
         }
         // Frozen processes cannot fork away from the list, and their numbers cannot pass to others.
@@ -293,7 +343,10 @@ impl Group {
         match failed {
             Some((folder, error)) => {
                 let number = error.raw_os_error().unwrap_or(0);
-                Err(Error::unavailable(format!("cannot remove cgroup {}: {error}", folder.display())).with_errno(number))
+                Err(
+                    Error::unavailable(format!("cannot remove cgroup {}: {error}", folder.display()))
+                        .with_errno(number),
+                )
             }
             None => Ok(()),
         }
@@ -310,7 +363,9 @@ fn collect(folder: &Path, depth: u8, found: &mut Vec<Pid>) {
 
 fn below(folder: &Path) -> impl Iterator<Item = PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path())
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
 }
 
 fn remove_with_retries(folder: &Path) -> io::Result<()> {
@@ -361,9 +416,16 @@ mod tests {
         let hybrid = Layout::parse(HYBRID);
         assert_eq!(hybrid.version, CgroupVersion::Hybrid);
         assert_eq!(hybrid.hierarchies.len(), 2);
-        assert_eq!(hybrid.mount_of("cpuacct"), Some(Path::new("/sys/fs/cgroup/cpu,cpuacct")));
+        assert_eq!(
+            hybrid.mount_of("cpuacct"),
+            Some(Path::new("/sys/fs/cgroup/cpu,cpuacct"))
+        );
         assert_eq!(hybrid.mount_of("pids"), None);
-        let v1: String = HYBRID.lines().filter(|line| !line.contains("cgroup2")).map(|line| format!("{line}\n")).collect();
+        let v1: String = HYBRID
+            .lines()
+            .filter(|line| !line.contains("cgroup2"))
+            .map(|line| format!("{line}\n"))
+            .collect();
         assert_eq!(Layout::parse(&v1).version, CgroupVersion::V1);
         let v2 = Layout::parse("30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n");
         assert_eq!(v2.version, CgroupVersion::V2);
@@ -377,6 +439,10 @@ mod tests {
     fn escapes_and_read_only_mounts_are_read() {
         assert_eq!(unescape("/a\\040b\\134"), Path::new("/a b\\"));
         assert!(!mounted_read_only(HYBRID));
-        assert!(mounted_read_only(&HYBRID.replacen("memory rw,relatime", "memory ro,relatime", 1)));
+        assert!(mounted_read_only(&HYBRID.replacen(
+            "memory rw,relatime",
+            "memory ro,relatime",
+            1
+        )));
     }
 }

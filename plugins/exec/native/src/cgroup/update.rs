@@ -60,7 +60,11 @@ fn writes(wanted: &Resources, group: &Group) -> Vec<Write> {
             all.push(("cpu_shares", "cpu", "cpu.weight", weight(shares).to_string()));
         }
         if wanted.cpu_quota.is_some() || wanted.cpu_period.is_some() {
-            let field = if wanted.cpu_quota.is_some() { "cpu_quota" } else { "cpu_period" };
+            let field = if wanted.cpu_quota.is_some() {
+                "cpu_quota"
+            } else {
+                "cpu_period"
+            };
             all.push((field, "cpu", "cpu.max", cpu_max(wanted, group)));
         }
     } else {
@@ -88,11 +92,19 @@ fn writes(wanted: &Resources, group: &Group) -> Vec<Write> {
 
 /// Quota and period of v2 stand in one file: what is not given stays.
 fn cpu_max(wanted: &Resources, group: &Group) -> String {
-    let now = group.folder("cpu").and_then(|folder| fs::read_to_string(folder.join("cpu.max")).ok()).unwrap_or_default();
+    let now = group
+        .folder("cpu")
+        .and_then(|folder| fs::read_to_string(folder.join("cpu.max")).ok())
+        .unwrap_or_default();
     let mut now = now.split_whitespace();
     let (quota, period) = (now.next().unwrap_or("max"), now.next().unwrap_or("100000"));
     let quota = wanted.cpu_quota.map_or_else(|| quota.to_owned(), bound);
-    format!("{quota} {}", wanted.cpu_period.map_or_else(|| period.to_owned(), |period| period.to_string()))
+    format!(
+        "{quota} {}",
+        wanted
+            .cpu_period
+            .map_or_else(|| period.to_owned(), |period| period.to_string())
+    )
 }
 
 struct Change<'a> {
@@ -133,7 +145,10 @@ impl Change<'_> {
     fn memory_v1(&mut self, wanted: &Resources) -> Result<()> {
         const MEMORY: &str = "memory.limit_in_bytes";
         const SWAP: &str = "memory.memsw.limit_in_bytes";
-        let now = self.group.folder("memory").and_then(|folder| number(&folder.join(SWAP)));
+        let now = self
+            .group
+            .folder("memory")
+            .and_then(|folder| number(&folder.join(SWAP)));
         let swap = wanted.memory_swap.map(|swap| swap.max(-1));
         let memory = wanted.memory.map(|memory| memory.max(-1));
         let rises = swap.is_some_and(|swap| swap == -1 || now.is_some_and(|now| swap > now));
@@ -147,7 +162,12 @@ impl Change<'_> {
             self.set("memory_swap", "memory", SWAP, &swap.to_string())?;
         }
         if let Some(reservation) = wanted.memory_reservation {
-            self.set("memory_reservation", "memory", "memory.soft_limit_in_bytes", &reservation.max(-1).to_string())?;
+            self.set(
+                "memory_reservation",
+                "memory",
+                "memory.soft_limit_in_bytes",
+                &reservation.max(-1).to_string(),
+            )?;
         }
         Ok(())
     }
@@ -155,16 +175,26 @@ impl Change<'_> {
     /// v2 limits swap alone, and kills where v1 refuses: what is in use is looked at first.
     fn memory_v2(&mut self, wanted: &Resources) -> Result<()> {
         let folder = self.group.folder("memory");
-        let used = folder.as_ref().and_then(|folder| number(&folder.join("memory.current")));
+        let used = folder
+            .as_ref()
+            .and_then(|folder| number(&folder.join("memory.current")));
         if let (Some(memory), Some(used)) = (wanted.memory, used)
             && memory >= 0
             && memory < used
         {
-            return Err(Error::exhausted(format!("memory cannot be limited to {memory} bytes: {used} are in use")));
+            return Err(Error::exhausted(format!(
+                "memory cannot be limited to {memory} bytes: {used} are in use"
+            )));
         }
         if let Some(swap) = wanted.memory_swap {
-            let memory = wanted.memory.or_else(|| folder.and_then(|folder| number(&folder.join("memory.max"))));
-            let alone = if swap < 0 { -1 } else { swap.saturating_sub(memory.unwrap_or(0).max(0)).max(0) };
+            let memory = wanted
+                .memory
+                .or_else(|| folder.and_then(|folder| number(&folder.join("memory.max"))));
+            let alone = if swap < 0 {
+                -1
+            } else {
+                swap.saturating_sub(memory.unwrap_or(0).max(0)).max(0)
+            };
             self.set("memory_swap", "memory", "memory.swap.max", &bound(alone))?;
         }
         if let Some(memory) = wanted.memory {

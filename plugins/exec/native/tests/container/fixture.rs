@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use longshore_plugin::driver::Opened;
 use longshore_plugin::exec::{
-    CgroupPath, Create, Created, Delete, DeleteOutcome, Exec, Client, ExecDriver as _, Executed, Init, Start,
+    CgroupPath, Client, Create, Created, Delete, DeleteOutcome, Exec, ExecDriver as _, Executed, Init, Start,
     StartOutcome, State, Stated, Status, Stdio,
 };
 use longshore_plugin::types::{Bytes, ContainerId, ExecId};
@@ -57,8 +57,12 @@ fn bytes(path: &Path) -> Bytes {
 /// How a process ended: its code, or 128 and the signal.
 pub(crate) fn wait(pid: u32) -> i32 {
     let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
-    let (_, status) = waitpid(Some(pid), WaitOptions::empty()).expect("init is our child").unwrap();
-    status.exit_status().unwrap_or_else(|| 128 + status.terminating_signal().unwrap())
+    let (_, status) = waitpid(Some(pid), WaitOptions::empty())
+        .expect("init is our child")
+        .unwrap();
+    status
+        .exit_status()
+        .unwrap_or_else(|| 128 + status.terminating_signal().unwrap())
 }
 
 /// Looks until it holds; the time only bounds a test that fails.
@@ -312,7 +316,10 @@ impl Container {
     /// Nothing is left but an empty state folder.
     pub(crate) fn assert_nothing_left(&self) {
         assert_eq!(self.cgroup_folders(), Vec::<PathBuf>::new());
-        let left: Vec<_> = fs::read_dir(self.state_root()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let left: Vec<_> = fs::read_dir(self.state_root())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
         assert_eq!(left, Vec::<PathBuf>::new());
     }
 }
@@ -354,7 +361,10 @@ pub(crate) fn signal(pid: u32, signal: Signal) {
 
 /// The folder of a controller in an answer.
 pub(crate) fn folder_of(paths: &[CgroupPath], controller: &str) -> PathBuf {
-    let found = paths.iter().find(|path| path.controller == controller || path.controller.is_empty()).unwrap();
+    let found = paths
+        .iter()
+        .find(|path| path.controller == controller || path.controller.is_empty())
+        .unwrap();
     PathBuf::from(std::str::from_utf8(found.path.as_bytes()).unwrap())
 }
 
@@ -385,8 +395,15 @@ pub(crate) fn read_until(fd: &OwnedFd, word: &str) -> String {
     text
 }
 
-const CAPABILITIES: &[&str] =
-    &["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_KILL", "CAP_MKNOD", "CAP_SETGID", "CAP_SETUID", "CAP_SYS_CHROOT"];
+const CAPABILITIES: &[&str] = &[
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_KILL",
+    "CAP_MKNOD",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SYS_CHROOT",
+];
 
 fn default_spec(cgroup: &str, args: &[&str]) -> Value {
     json!({

@@ -37,8 +37,14 @@ fn receive(socket: impl AsFd) -> Option<(String, Vec<u8>, Vec<OwnedFd>)> {
     let mut bytes = vec![0; LONGEST];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let length =
-        recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC).ok()?.bytes;
+    let length = recvmsg(
+        socket,
+        &mut [IoSliceMut::new(&mut bytes)],
+        &mut control,
+        RecvFlags::CMSG_CLOEXEC,
+    )
+    .ok()?
+    .bytes;
     let mut fds = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(more) = message {
@@ -90,7 +96,10 @@ fn answer(name: &str, body: Vec<u8>, fds: Vec<OwnedFd>) -> Result<Message> {
     };
     let opened: Opened = decode(&call(0, &OPEN, Message::from_body(encode(&open)?))?.body)?;
     let methods = <ExecKind as Kind<Native>>::methods();
-    let method = methods.iter().find(|method| method.name == name).ok_or_else(|| Error::unsupported(name))?;
+    let method = methods
+        .iter()
+        .find(|method| method.name == name)
+        .ok_or_else(|| Error::unsupported(name))?;
     let handles = fds.into_iter().map(|fd| (HandleKind::Pipe, fd)).collect();
     call(opened.instance, method, Message { body, handles })
 }
@@ -101,7 +110,8 @@ pub(crate) struct Helpers;
 
 impl Channel for Helpers {
     fn call(&self, call: Call<'_>, request: Message) -> Result<Message> {
-        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
         let mut helper = Command::new(std::env::current_exe().unwrap())
             .arg(ARGUMENT)
             .stdin(Stdio::from(theirs))

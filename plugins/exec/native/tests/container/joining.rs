@@ -37,11 +37,15 @@ fn sleeping() -> Container {
 fn root_exec_joins_every_namespace_and_cgroup() {
     let container = sleeping();
     let init = container.state().init.unwrap();
-    let ran = container.exec_script("for n in cgroup ipc mnt net pid uts user; do readlink /proc/self/ns/$n; done; hostname");
+    let ran =
+        container.exec_script("for n in cgroup ipc mnt net pid uts user; do readlink /proc/self/ns/$n; done; hostname");
     assert_eq!(ran.code, 0, "{ran:?}");
     for kind in ["cgroup", "ipc", "mnt", "net", "pid", "uts", "user"] {
         let own = fs::read_link(format!("/proc/{init}/ns/{kind}")).unwrap();
-        assert!(ran.out.contains(own.to_str().unwrap()), "{kind}: {own:?} is not in {ran:?}");
+        assert!(
+            ran.out.contains(own.to_str().unwrap()),
+            "{kind}: {own:?} is not in {ran:?}"
+        );
     }
     assert!(ran.out.contains("box"));
     let cgroup = container.exec_script("cat /proc/self/cgroup").out;
@@ -96,7 +100,11 @@ fn root_exec_has_exact_capabilities_groups_and_environment() {
     ] {
         assert!(ran.out.lines().any(|l| l == line), "{line} is not in {}", ran.out);
     }
-    assert!(ran.out.contains("Groups:\t0 5") && !ran.out.contains("HOME"), "{}", ran.out);
+    assert!(
+        ran.out.contains("Groups:\t0 5") && !ran.out.contains("HOME"),
+        "{}",
+        ran.out
+    );
 }
 
 fn root_exec_has_the_containers_filter() {
@@ -128,9 +136,13 @@ fn root_exec_with_a_terminal() {
 fn root_exec_of_a_used_id_is_already_exists() {
     let container = sleeping();
     let (process, id) = (container.process(&["true"]), number());
-    let first = container.exec_with(&Context::background(), &id, &process, Stdio::Null).unwrap();
+    let first = container
+        .exec_with(&Context::background(), &id, &process, Stdio::Null)
+        .unwrap();
     assert_eq!(wait(pid(first.process)), 0);
-    let error = container.exec_with(&Context::background(), &id, &process, Stdio::Null).unwrap_err();
+    let error = container
+        .exec_with(&Context::background(), &id, &process, Stdio::Null)
+        .unwrap_err();
     assert_eq!(error.kind, ErrorKind::AlreadyExists);
 }
 
@@ -142,7 +154,10 @@ fn root_exec_in_a_stopped_or_created_one_is_invalid() {
     container.start().unwrap();
     assert_eq!(wait(init), 0);
     assert_eq!(container.exec(&process).unwrap_err().kind, ErrorKind::Invalid);
-    assert_eq!(Container::new(&["true"]).exec(&process).unwrap_err().kind, ErrorKind::NotFound);
+    assert_eq!(
+        Container::new(&["true"]).exec(&process).unwrap_err().kind,
+        ErrorKind::NotFound
+    );
 }
 
 fn root_exec_in_a_paused_one_is_refused() {
@@ -159,7 +174,9 @@ fn root_exec_dies_with_init() {
     let container = sleeping();
     let init = container.state().init.unwrap();
     let process = container.process(&["sleep", "1000"]);
-    let executed = container.exec_with(&Context::background(), &number(), &process, Stdio::Null).unwrap();
+    let executed = container
+        .exec_with(&Context::background(), &number(), &process, Stdio::Null)
+        .unwrap();
     signal(init, Signal::KILL);
     assert_eq!(wait(pid(executed.process)), 137);
     assert_eq!(wait(init), 137);
@@ -168,12 +185,15 @@ fn root_exec_dies_with_init() {
 fn root_exec_leaves_nothing_in_the_state_folder() {
     let container = sleeping();
     let list = || {
-        let mut names: Vec<_> = [container.state_root(), container.state_root().join(container.id.as_str())]
-            .iter()
-            .flat_map(|folder| fs::read_dir(folder).unwrap())
-            .map(|entry| entry.unwrap().file_name())
-            .filter(|name| name != "execs")
-            .collect();
+        let mut names: Vec<_> = [
+            container.state_root(),
+            container.state_root().join(container.id.as_str()),
+        ]
+        .iter()
+        .flat_map(|folder| fs::read_dir(folder).unwrap())
+        .map(|entry| entry.unwrap().file_name())
+        .filter(|name| name != "execs")
+        .collect();
         names.sort();
         names
     };
@@ -222,14 +242,20 @@ fn root_update_changes_the_cgroup() {
     let updated = container.update(resources).unwrap();
     assert!(updated.refused.is_empty(), "{updated:?}");
     for field in ["memory", "pids", "cpu_shares", "cpu_quota"] {
-        assert!(updated.applied.iter().any(|applied| applied == field), "{field}: {updated:?}");
+        assert!(
+            updated.applied.iter().any(|applied| applied == field),
+            "{field}: {updated:?}"
+        );
     }
     let v1 = created.cgroups.version != CgroupVersion::V2;
     let read = |controller: &str, file: &str| {
         let folder = crate::fixture::folder_of(&created.cgroups.paths, controller);
         fs::read_to_string(folder.join(file)).unwrap().trim().to_owned()
     };
-    assert_eq!(read("memory", if v1 { "memory.limit_in_bytes" } else { "memory.max" }), (128 << 20).to_string());
+    assert_eq!(
+        read("memory", if v1 { "memory.limit_in_bytes" } else { "memory.max" }),
+        (128 << 20).to_string()
+    );
     assert_eq!(read("pids", "pids.max"), "33");
     if v1 {
         assert_eq!(read("cpu", "cpu.cfs_quota_us"), "20000");

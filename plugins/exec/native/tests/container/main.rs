@@ -3,7 +3,11 @@
 //! This binary plays the shim: for each call it runs itself again as a helper, which makes the call
 //! over the driver's own service and ends, so that every call reaches a fresh instance and init
 //! becomes this process's child. Each container's root is Debian's static busybox.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test stops at the first surprise"
+)]
 #![forbid(unsafe_code)]
 
 mod fixture;
@@ -33,7 +37,10 @@ fn main() {
     // Children are waited for by number, but a forgotten one would disturb its neighbour.
     arguments.test_threads = Some(1);
     let all = [life::CASES, spec::CASES, streams::CASES, joining::CASES].concat();
-    let trials = all.into_iter().map(|(name, case)| Trial::test(name, move || run(case))).collect();
+    let trials = all
+        .into_iter()
+        .map(|(name, case)| Trial::test(name, move || run(case)))
+        .collect();
     libtest_mimic::run(&arguments, trials).exit();
 }
 

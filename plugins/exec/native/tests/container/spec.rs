@@ -25,6 +25,7 @@ pub(crate) const CASES: &[Case] = cases![
     root_hostname_is_set,
     root_the_given_network_namespace_is_joined_not_copied,
     root_cgroup_paths_answered_hold_init,
+    root_cgroups_are_seen_but_not_written_from_inside,
     root_limits_of_memory_cpu_pids_are_in_the_cgroup,
     root_no_descriptor_beyond_stdio_reaches_the_entry,
     root_volumes_are_seen_and_read_only_ones_all_the_way_down,
@@ -33,7 +34,15 @@ pub(crate) const CASES: &[Case] = cases![
 ];
 
 fn root_environment_arguments_and_cwd_arrive_exactly() {
-    let mut container = Container::new(&["sh", "-c", "env; pwd; for a in \"$@\"; do echo \"<$a>\"; done", "x", "a b", "", "ü"]);
+    let mut container = Container::new(&[
+        "sh",
+        "-c",
+        "env; pwd; for a in \"$@\"; do echo \"<$a>\"; done",
+        "x",
+        "a b",
+        "",
+        "ü",
+    ]);
     container.spec["process"]["env"] = json!(["PATH=/bin", "B=2", "A=1 = 1", "EMPTY="]);
     container.spec["process"]["cwd"] = json!("/tmp");
     let out = container.output();
@@ -46,7 +55,8 @@ fn root_environment_arguments_and_cwd_arrive_exactly() {
 
 fn root_uid_gid_and_groups_are_exact() {
     let mut container = Container::script("id -u; id -g; id -G; umask; echo x > /dev/stdout");
-    container.spec["process"]["user"] = json!({ "uid": 1000, "gid": 1001, "umask": 0o077, "additionalGids": [1001, 7, 9] });
+    container.spec["process"]["user"] =
+        json!({ "uid": 1000, "gid": 1001, "umask": 0o077, "additionalGids": [1001, 7, 9] });
     assert_eq!(container.output(), "1000\n1001\n1001 7 9\n0077\nx\n");
 }
 
@@ -59,7 +69,10 @@ fn root_no_groups_means_none() {
 const STATUS: &[&str] = &["grep", "-E", "Cap|NoNew|Seccomp:", "/proc/self/status"];
 
 fn status(text: &str, field: &str) -> u64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{field}:"))).unwrap();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("{field}:")))
+        .unwrap();
     u64::from_str_radix(line.trim(), 16).unwrap()
 }
 
@@ -161,7 +174,8 @@ fn root_rlimits_are_set() {
 }
 
 fn root_sysctls_of_the_own_namespaces_are_set() {
-    let mut container = Container::script("cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/kernel/shm_rmid_forced");
+    let mut container =
+        Container::script("cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/kernel/shm_rmid_forced");
     container.spec["linux"]["sysctl"] =
         json!({ "net.ipv4.ip_unprivileged_port_start": "0", "kernel.shm_rmid_forced": "1" });
     assert_eq!(container.output(), "0\n1\n");
@@ -194,6 +208,17 @@ fn root_cgroup_paths_answered_hold_init() {
     }
 }
 
+fn root_cgroups_are_seen_but_not_written_from_inside() {
+    let script = "grep ' /sys/fs/cgroup/' /proc/self/mountinfo | grep -v ' ro,' && echo writable; \
+        ls -d /sys/fs/cgroup/*/release_agent 2>/dev/null; \
+        for f in /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max; do \
+            if test -e $f; then echo 1 > $f; fi; done; mkdir /sys/fs/cgroup/x; cat /sys/fs/cgroup/pids/cgroup.procs | head -1";
+    let ran = Container::script(script).run();
+    let v1 = std::path::Path::new("/sys/fs/cgroup/pids").exists();
+    assert_eq!(ran.out, if v1 { "1\n" } else { "" }, "{ran:?}");
+    assert!(ran.err.contains("Read-only"), "{ran:?}");
+}
+
 fn root_limits_of_memory_cpu_pids_are_in_the_cgroup() {
     let mut container = Container::new(&["sleep", "1000"]);
     let resources = &mut container.spec["linux"]["resources"];
@@ -206,7 +231,10 @@ fn root_limits_of_memory_cpu_pids_are_in_the_cgroup() {
         let file = if folder.join(v1).exists() { v1 } else { v2 };
         fs::read_to_string(folder.join(file)).unwrap().trim().to_owned()
     };
-    assert_eq!(read("memory", "memory.limit_in_bytes", "memory.max"), (64 << 20).to_string());
+    assert_eq!(
+        read("memory", "memory.limit_in_bytes", "memory.max"),
+        (64 << 20).to_string()
+    );
     assert_eq!(read("pids", "pids.max", "pids.max"), "20");
     assert!(["50000", "50000 100000"].contains(&read("cpu", "cpu.cfs_quota_us", "cpu.max").as_str()));
 }
