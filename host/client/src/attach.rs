@@ -13,6 +13,16 @@ use crate::terminal::{Raw, size};
 /// Keys that leave a session unless others are given.
 const DETACH_KEYS: &str = "ctrl-p,ctrl-q";
 
+/// The keys that an engine is told. They are said even where they are the usual ones, so that both sides
+/// mean the same; bytes that are piped in are no keys.
+pub(crate) fn detach_keys(tty: bool, given: Option<&str>) -> &str {
+    match given {
+        Some(keys) => keys,
+        None if tty => DETACH_KEYS,
+        None => "",
+    }
+}
+
 /// How a session is held.
 #[derive(Debug, Clone)]
 pub(crate) struct Session<'a> {

@@ -4,12 +4,14 @@ use std::path::Path;
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use hyper::upgrade::Upgraded;
 use hyper::{Method, Response};
+use hyper_util::rt::TokioIo;
 use serde_json::Value;
 
 use bollard::query_parameters::{CreateContainerOptionsBuilder, StartContainerOptions};
 
-use crate::attach::{Over, Session};
+use crate::attach::{Over, Session, detach_keys};
 use crate::cli::Global;
 use crate::cli::container::{AttachArgs, StartArgs};
 use crate::cli::create::{ContainerArgs, RunArgs};
@@ -186,6 +188,22 @@ impl Held<'_> {
             }
             return Err(not_started(failure));
         }
+        match stream {
+            Some(stream) => self.stay(global, engine, stream, waiting, caught).await,
+            None => self.exit_code(global, waiting).await,
+        }
+    }
+
+    /// Holds the session, and has the end of the container watched meanwhile: an engine that goes away is
+    /// followed by the next one at once, which then still has a container that `--rm` removes.
+    async fn stay(
+        self,
+        global: &Global,
+        engine: &Engine,
+        stream: TokioIo<Upgraded>,
+        waiting: Response<Incoming>,
+        caught: Option<Caught>,
+    ) -> Result<u8> {
         let object = format!("/containers/{}", part(self.id)?);
         let session = Session {
             input: self.streams.input,
@@ -194,14 +212,20 @@ impl Held<'_> {
             object: &object,
             signals_to: self.signals.then_some(self.id),
         };
-        let over = match stream {
-            Some(stream) => session.hold(engine, stream, caught).await?,
-            None => Over::Ended,
+        let mut held = std::pin::pin!(session.hold(engine, stream, caught));
+        let mut ending = std::pin::pin!(self.exit_code(global, waiting));
+        let mut code = None;
+        let over = loop {
+            tokio::select! {
+                over = &mut held => break over?,
+                known = &mut ending, if code.is_none() => code = Some(known),
+            }
         };
-        match over {
-            Over::Ended => self.exit_code(global, waiting).await,
-            Over::Detached => Ok(0),
-            Over::Signalled(code) => Ok(code),
+        match (over, code) {
+            (Over::Ended, Some(code)) => code,
+            (Over::Ended, None) => ending.await,
+            (Over::Detached, _) => Ok(0),
+            (Over::Signalled(code), _) => Ok(code),
         }
     }
 
@@ -218,7 +242,7 @@ impl Held<'_> {
                 ("stdin", on(self.streams.input)),
                 ("stdout", on(self.streams.output)),
                 ("stderr", on(self.streams.error)),
-                ("detachKeys", self.detach_keys.unwrap_or_default()),
+                ("detachKeys", detach_keys(self.tty, self.detach_keys)),
             ],
         ))
     }
@@ -234,22 +258,25 @@ impl Held<'_> {
         match status(waiting).await {
             Err(failure) if failure.kind == Kind::Broken => {
                 let engine = connect::open(global).await?;
-                let again = wait_for(&engine, self.id, "not-running").await.map_err(|failure| {
-                    match failure.is_not_found() {
-                        true => Failure::new(
-                            Kind::Broken,
-                            format!(
-                                "the engine went away and container {} is gone; its exit code is not known",
-                                self.id
-                            ),
-                        ),
-                        false => failure,
-                    }
-                })?;
-                status(again).await
+                status(self.wait_again(&engine).await?).await
             }
             known => known,
         }
+    }
+
+    async fn wait_again(self, engine: &Engine) -> Result<Response<Incoming>> {
+        let condition = if self.removed { "removed" } else { "not-running" };
+        let again = wait_for(engine, self.id, condition).await;
+        again.map_err(|failure| match failure.is_not_found() {
+            true => Failure::new(
+                Kind::Broken,
+                format!(
+                    "the engine went away and container {} is gone; its exit code is not known",
+                    self.id
+                ),
+            ),
+            false => failure,
+        })
     }
 
     /// What `--rm` promises also holds for a container that never ran.
@@ -370,19 +397,7 @@ pub(crate) async fn attach(global: &Global, args: &AttachArgs) -> Result<u8> {
     let caught = held.signals.then(Caught::all).transpose()?;
     let waiting = held.wait(&engine, "").await?;
     let stream = engine.hijack(&held.attach_path()?, None).await?;
-    let object = format!("/containers/{}", part(held.id)?);
-    let session = Session {
-        input,
-        tty,
-        detach_keys: held.detach_keys,
-        object: &object,
-        signals_to: held.signals.then_some(held.id),
-    };
-    match session.hold(&engine, stream, caught).await? {
-        Over::Ended => held.exit_code(global, waiting).await,
-        Over::Detached => Ok(0),
-        Over::Signalled(code) => Ok(code),
-    }
+    held.stay(global, &engine, stream, waiting, caught).await
 }
 
 fn flag(object: &Value, pointer: &str) -> bool {

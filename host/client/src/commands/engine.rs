@@ -172,7 +172,11 @@ fn table(known: &Value) -> String {
         add("Warning", warning.to_owned());
     }
     for file in items(known, "Config") {
-        add("Config", format!("{} ({})", text(file, "Path"), text(file, "Digest")));
+        let state = match text(file, "Digest") {
+            digest if digest.is_empty() => "not there".to_owned(),
+            digest => digest,
+        };
+        add("Config", format!("{} ({state})", text(file, "Path")));
     }
     out
 }

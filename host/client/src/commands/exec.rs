@@ -5,7 +5,7 @@ use std::time::Duration;
 use bollard::models::ExecConfig;
 use serde_json::{Value, json};
 
-use crate::attach::{Over, Session, parse_keys};
+use crate::attach::{Over, Session, detach_keys, parse_keys};
 use crate::cli::Global;
 use crate::cli::container::ExecArgs;
 use crate::connect;
@@ -34,7 +34,7 @@ pub(crate) async fn exec(global: &Global, args: &ExecArgs) -> Result<u8> {
         attach_stdout: Some(!args.detach),
         attach_stderr: Some(!args.detach),
         console_size: console(args.tty),
-        detach_keys: args.detach_keys.clone(),
+        detach_keys: Some(detach_keys(args.tty, args.detach_keys.as_deref()).to_owned()),
         tty: Some(args.tty),
         env: Some(env::variables(&args.env_file, &args.env)?),
         cmd: Some(command.to_vec()),
