@@ -17,12 +17,20 @@ use crate::{cgroup, failure, spec};
 pub(crate) fn create(cx: &Context, request: &Create) -> Result<Created> {
     let place = Place::new(&request.id, &request.state_root)?;
     let bundle = path(&request.bundle, "bundle")?;
+    place.check_free()?;
     let layout = Layout::here()?;
     let mut spec = spec::read(&bundle)?;
     spec::check(&spec, &layout)?;
     let process = spec::process(&spec)?;
     let (entry, owner) = (Entry::of(process)?, process.user().uid());
     let group = Group::new(layout, &spec::cgroup_path(&spec)?);
+    if group.used() {
+        // Undoing a create that fails kills what is in the cgroup: that must be its own.
+        return Err(Error::in_use(format!(
+            "the cgroup of container {} holds processes already",
+            place.id
+        )));
+    }
     spec::adapt(&mut spec, &bundle, matches!(request.stdio, Stdio::Terminal { .. }))?;
     cgroup::seen::write_out(&mut spec, &group)?;
     let streams = Streams::take(cx, &request.stdio, owner)?;
@@ -46,7 +54,7 @@ pub(crate) fn create(cx: &Context, request: &Create) -> Result<Created> {
 
 /// Calls the library. Init becomes a child of this process's parent.
 fn run(place: &Place, entry: Entry, streams: Streams, console: Option<&Console>) -> Result<u32> {
-    drop_groups()?;
+    leave_caller_behind()?;
     let attempt = format!("create container {}", place.id);
     let trail = Trail::new();
     let container = trail.follow(|| {
@@ -67,9 +75,14 @@ fn run(place: &Place, entry: Entry, streams: Streams, console: Option<&Console>)
     pid.ok_or_else(|| Error::broken(format!("cannot {attempt}: the library made no process")))
 }
 
-/// Leaves the caller's groups: where a spec names none, the library sets none, and its processes
-/// would keep these.
-pub(crate) fn drop_groups() -> Result<()> {
+/// Sees to what the library would hand on from the caller: its groups, where a spec names none, and
+/// the descriptors that a service manager announced to it.
+pub(crate) fn leave_caller_behind() -> Result<()> {
+    if std::env::var_os("LISTEN_FDS").is_some_and(|count| count != "0") {
+        return Err(Error::invalid(
+            "the caller's environment has LISTEN_FDS, which would hand its sockets to the container: remove it",
+        ));
+    }
     nix::unistd::setgroups(&[]).map_err(|e| Error::io("leave the caller's groups", &std::io::Error::from(e)))
 }
 

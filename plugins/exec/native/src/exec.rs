@@ -69,7 +69,7 @@ fn run(
     streams: Streams,
     console: Option<&Console>,
 ) -> Result<u32> {
-    create::drop_groups()?;
+    create::leave_caller_behind()?;
     let file = ProcessFile::write(place, exec, process)?;
     let attempt = format!("exec in container {}", place.id);
     let before = place.leftovers();

@@ -63,9 +63,6 @@ impl Place {
     /// Takes the folder for a container that is being made, and writes its spec there.
     pub(crate) fn claim(&self, spec: &Spec) -> Result<()> {
         let text = serde_json::to_vec(spec).map_err(|e| Error::invalid(format!("config.json: {e}")))?;
-        if self.known() {
-            return Err(self.taken());
-        }
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -81,6 +78,11 @@ impl Place {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(self.taken()),
             Err(error) => Err(Error::io(format!("write {}", self.config().display()), &error)),
         }
+    }
+
+    /// Refuses an ID that was used.
+    pub(crate) fn check_free(&self) -> Result<()> {
+        if self.known() { Err(self.taken()) } else { Ok(()) }
     }
 
     fn taken(&self) -> Error {

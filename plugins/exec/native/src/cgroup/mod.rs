@@ -226,6 +226,11 @@ impl Group {
         found
     }
 
+    /// Whether there is a process in it.
+    pub(crate) fn used(&self) -> bool {
+        !self.processes().is_empty()
+    }
+
     /// Whether its processes are stopped or being stopped.
     pub(crate) fn frozen(&self) -> bool {
         let Some((file, word)) = self.freezer(false) else {
@@ -297,7 +302,7 @@ impl Group {
     /// Kills all processes and waits until they are gone.
     pub(crate) fn kill(&self) -> Result<()> {
         let end = Instant::now() + KILL_LIMIT;
-        while !self.processes().is_empty() {
+        while self.used() {
             if Instant::now() > end {
                 let left = self.processes().len();
                 return Err(Error::unavailable(format!(

@@ -50,6 +50,11 @@ pub(crate) fn number() -> String {
     format!("{pid:032x}{nth:032x}")
 }
 
+/// The cgroup above this process's containers: cases may run in processes of their own.
+fn cgroup_parent() -> String {
+    format!("longshore-test-{}", std::process::id())
+}
+
 fn bytes(path: &Path) -> Bytes {
     Bytes::parse(path.to_str().unwrap().as_bytes().to_vec()).unwrap()
 }
@@ -119,7 +124,7 @@ impl Container {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(command)).unwrap();
         }
         let id = ContainerId::parse(number()).unwrap();
-        let spec = default_spec(&format!("/longshore-test/{id}"), args);
+        let spec = default_spec(&format!("/{}/{id}", cgroup_parent()), args);
         Self {
             folder,
             id,
@@ -330,9 +335,9 @@ impl Drop for Container {
         // What the library made beside init became our child too.
         while let Ok(Some(_)) = waitpid(None, WaitOptions::NOHANG) {}
         for entry in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-            drop(fs::remove_dir(entry.path().join("longshore-test")));
+            drop(fs::remove_dir(entry.path().join(cgroup_parent())));
         }
-        drop(fs::remove_dir("/sys/fs/cgroup/longshore-test"));
+        drop(fs::remove_dir(Path::new("/sys/fs/cgroup").join(cgroup_parent())));
         if !std::thread::panicking() {
             deleted.unwrap();
             self.assert_nothing_left_if_made();

@@ -14,6 +14,7 @@ pub(crate) const CASES: &[Case] = cases![
     root_create_leaves_init_blocked_before_execve,
     root_start_twice_is_already,
     root_create_of_a_known_id_is_already_exists,
+    root_a_cgroup_in_use_is_refused_and_spared,
     root_create_failing_leaves_no_process_cgroup_or_state,
     root_a_missing_entry_is_invalid_with_enoent,
     root_an_entry_that_cannot_run_is_invalid_with_eacces,
@@ -62,6 +63,16 @@ fn root_create_of_a_known_id_is_already_exists() {
     assert_eq!(container.status(), Status::Created);
     container.start().unwrap();
     assert_eq!(wait(pid), 0);
+}
+
+fn root_a_cgroup_in_use_is_refused_and_spared() {
+    let first = Container::new(&["sleep", "1000"]);
+    first.running();
+    let mut second = Container::new(&["true"]);
+    second.spec["linux"]["cgroupsPath"] = json!(first.cgroup());
+    assert_eq!(second.create().unwrap_err().kind, ErrorKind::InUse);
+    second.spec["linux"]["cgroupsPath"] = json!("/longshore-test/none");
+    assert_eq!(first.status(), Status::Running);
 }
 
 fn root_create_failing_leaves_no_process_cgroup_or_state() {
