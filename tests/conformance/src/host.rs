@@ -89,6 +89,9 @@ pub(crate) fn inside(mount: &OwnedFd, path: &str) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd())).join(path)
 }
 
+/// What the performer keeps in a driver's root for itself.
+const OWN: &str = ".longshore";
+
 /// The whole tree at a folder as lines of type, mode and content, sorted.
 pub(crate) fn tree(top: &Path) -> Result<Vec<String>, Failure> {
     use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -97,6 +100,9 @@ pub(crate) fn tree(top: &Path) -> Result<Vec<String>, Failure> {
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
             let path = below.join(entry.file_name());
+            if path == Path::new(OWN) {
+                continue;
+            }
             let metadata = fs::symlink_metadata(top.join(&path))?;
             let kind = metadata.file_type();
             let what = if kind.is_dir() {
