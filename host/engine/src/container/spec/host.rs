@@ -25,7 +25,7 @@ pub(crate) struct Host {
 
 impl Host {
     /// Looks at this machine. What cannot be read counts as absent.
-    pub fn here() -> Self {
+    pub(crate) fn here() -> Self {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         Self {
             architecture: docker_architecture(std::env::consts::ARCH).to_owned(),
