@@ -131,7 +131,12 @@ pub(crate) const DEFAULT_SHM_SIZE: u64 = 64 * 1024 * 1024;
 
 impl SpecInput {
     /// A container with Docker's defaults: root's entry on that root, in the host's network.
-    pub(crate) fn new(id: impl Into<String>, root: impl Into<String>, cgroups_path: impl Into<String>, host: Host) -> Self {
+    pub(crate) fn new(
+        id: impl Into<String>,
+        root: impl Into<String>,
+        cgroups_path: impl Into<String>,
+        host: Host,
+    ) -> Self {
         Self {
             id: id.into(),
             root: root.into(),

@@ -233,7 +233,14 @@ mod tests {
 
     #[test]
     fn users_resolve_as_docker_does() {
-        type Row = (&'static str, &'static [&'static str], u32, u32, &'static [u32], &'static str);
+        type Row = (
+            &'static str,
+            &'static [&'static str],
+            u32,
+            u32,
+            &'static [u32],
+            &'static str,
+        );
         let table: &[Row] = &[
             ("", &[], 0, 0, &[0, 10], "/root"),
             ("root", &[], 0, 0, &[0, 10], "/root"),
