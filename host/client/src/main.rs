@@ -21,11 +21,11 @@ mod signals;
 mod streams;
 mod terminal;
 mod transport;
+mod usage;
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use clap::error::ErrorKind;
 
 use cli::{Cli, Command};
 use error::{Failure, Kind, Result};
@@ -33,7 +33,7 @@ use error::{Failure, Kind, Result};
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return usage::refuse(&error),
     };
     let own = own_code(&cli.command);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -60,17 +60,6 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code.unwrap_or(code))
         }
     }
-}
-
-/// Help and versions are no failures; everything else that clap finds is said in its own words.
-fn usage(error: &clap::Error) -> ExitCode {
-    let shown = error.print();
-    let code = match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion if shown.is_ok() => 0,
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => 1,
-        _ => run::OWN,
-    };
-    ExitCode::from(code)
 }
 
 /// What a command's own failures end with: those of `run` must not look like the container's.

@@ -106,6 +106,7 @@ pub(crate) fn missing_image(failure: Failure, image: &str) -> Failure {
             sentence: format!(
                 "no image {image:?} here: load it with \"longshore load -i FILE\" or \"longshore import FILE {image}\""
             ),
+            hint: None,
             ..failure
         };
     }

@@ -14,13 +14,7 @@ use clap::{Args, Parser, Subcommand};
 ///
 /// `longshore` talks to the engine of its data root, and starts one where none runs.
 #[derive(Debug, Parser)]
-#[command(
-    name = "longshore",
-    version,
-    propagate_version = false,
-    max_term_width = 100,
-    disable_help_subcommand = false
-)]
+#[command(name = "longshore", version, arg_required_else_help = true, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
