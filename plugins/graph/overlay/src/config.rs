@@ -17,8 +17,14 @@ pub(crate) struct Options {
 }
 
 const NAMES: [(&str, &str); 3] = [
-    ("metacopy", "copy up only metadata when only metadata changes; native changes are then not to be had"),
-    ("redirect_dir", "rename directories of lower layers in place; native changes are then not to be had"),
+    (
+        "metacopy",
+        "copy up only metadata when only metadata changes; native changes are then not to be had",
+    ),
+    (
+        "redirect_dir",
+        "rename directories of lower layers in place; native changes are then not to be had",
+    ),
     ("index", "keep hard links whole when a file is copied up"),
 ];
 
@@ -45,7 +51,10 @@ impl Options {
                 Some("true" | "on") => true,
                 Some("false" | "off") => false,
                 _ => {
-                    return Err(Error::invalid(format!("overlay option {} must be true or false", option.name)));
+                    return Err(Error::invalid(format!(
+                        "overlay option {} must be true or false",
+                        option.name
+                    )));
                 }
             };
             match option.name.as_str() {
@@ -93,7 +102,11 @@ mod tests {
     #[test]
     fn options_are_flags_and_unknown_ones_are_named() {
         assert!(Options::read(&[OptionValue::text("metacopy", "on")]).unwrap().metacopy);
-        assert!(!Options::read(&[OptionValue::text("metacopy", "on")]).unwrap().plain_differences());
+        assert!(
+            !Options::read(&[OptionValue::text("metacopy", "on")])
+                .unwrap()
+                .plain_differences()
+        );
         let error = Options::read(&[OptionValue::text("size", "1")]).unwrap_err();
         assert!(error.message.contains("size must be true") || error.message.contains("no option size"));
         assert!(Options::read(&[OptionValue::text("index", "maybe")]).is_err());

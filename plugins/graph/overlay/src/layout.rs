@@ -143,9 +143,7 @@ pub(crate) fn remove(layer: &LayerRef) -> Result<Vec<TreeStep>> {
         TreeStep::Remove {
             at: Place::shared(LINKS, RelPath::parse(name)?),
         },
-        TreeStep::Remove {
-            at: at(&layer.id, "")?,
-        },
+        TreeStep::Remove { at: at(&layer.id, "")? },
     ])
 }
 

@@ -116,7 +116,10 @@ mod tests {
         ] {
             let activated = activate(&request(depth, access), Options::default()).unwrap();
             let step = &activated.plan.steps[0];
-            assert_eq!((step.fs.as_str(), step.read_only, step.lowers.len()), (fs, read_only, lowers));
+            assert_eq!(
+                (step.fs.as_str(), step.read_only, step.lowers.len()),
+                (fs, read_only, lowers)
+            );
             assert_eq!(step.upper.is_some(), fs == "overlay" && !read_only);
         }
         assert!(activate(&request(1, Access::Unknown), Options::default()).is_err());

@@ -18,7 +18,10 @@ pub(crate) fn judge(facts: &Facts, _options: Options) -> Vec<Reason> {
     }
     if facts.d_type == Some(false) {
         reasons.push(missing(
-            format!("{} does not tell the type of directory entries, which whiteouts need", facts.filesystem),
+            format!(
+                "{} does not tell the type of directory entries, which whiteouts need",
+                facts.filesystem
+            ),
             "reformat it with ftype=1 (xfs), or move the data root",
         ));
     }
@@ -30,7 +33,10 @@ pub(crate) fn judge(facts: &Facts, _options: Options) -> Vec<Reason> {
     }
     if facts.overlay_mounts == Some(false) && reasons.is_empty() {
         reasons.push(missing(
-            format!("an overlay could not be mounted with its layers on {}", facts.filesystem),
+            format!(
+                "an overlay could not be mounted with its layers on {}",
+                facts.filesystem
+            ),
             "move the data root to ext4, xfs or btrfs (an overlay cannot hold another one's upper layer)",
         ));
     }

@@ -6,12 +6,10 @@
 #![forbid(unsafe_code)]
 
 use longshore_plugin::Context;
-use longshore_plugin::driver::{
-    Area, Capabilities, Description, Driver, Holds, Open, Probe, Probed, Versions,
-};
+use longshore_plugin::driver::{Area, Capabilities, Description, Driver, Holds, Open, Probe, Probed, Versions};
 use longshore_plugin::graph::{
-    Access, Activate, Activated, ChangesSupport, Content, Create, Created, Ended, GraphCapabilities, GraphDriver,
-    Made, Remove, Removed, Whiteouts,
+    Access, Activate, Activated, ChangesSupport, Content, Create, Created, Ended, GraphCapabilities, GraphDriver, Made,
+    Remove, Removed, Whiteouts,
 };
 use longshore_plugin::steps::{MountPlan, MountStep, Place, Source, TreeStep};
 use longshore_plugin::types::{LayerId, Note, Owner, RelPath};
@@ -70,7 +68,10 @@ impl Driver for Vfs {
 
     fn open(_cx: &Context, request: Open) -> Result<Self> {
         match request.options.first() {
-            Some(option) => Err(Error::invalid(format!("vfs has no option {}; it has none", option.name))),
+            Some(option) => Err(Error::invalid(format!(
+                "vfs has no option {}; it has none",
+                option.name
+            ))),
             None => Ok(Self {}),
         }
     }
@@ -172,7 +173,10 @@ mod tests {
                 .unwrap()
         };
         assert!(matches!(create(vec![]).steps[..], [TreeStep::Directory { .. }]));
-        assert!(matches!(create(vec![layer("b"), layer("a")]).steps[..], [TreeStep::Copy { .. }]));
+        assert!(matches!(
+            create(vec![layer("b"), layer("a")]).steps[..],
+            [TreeStep::Copy { .. }]
+        ));
     }
 
     #[test]

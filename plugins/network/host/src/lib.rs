@@ -54,7 +54,10 @@ impl Driver for Host {
 
     fn open(_cx: &Context, request: Open) -> Result<Self> {
         match request.options.first() {
-            Some(option) => Err(Error::invalid(format!("network host has no option {}; it has none", option.name))),
+            Some(option) => Err(Error::invalid(format!(
+                "network host has no option {}; it has none",
+                option.name
+            ))),
             None => Ok(Self {}),
         }
     }
@@ -63,7 +66,10 @@ impl Driver for Host {
 impl NetworkDriver for Host {
     fn create_network(&self, _cx: &Context, request: CreateNetwork) -> Result<NetworkCreated> {
         if let Some(option) = request.options.first() {
-            return Err(Error::invalid(format!("network {} of driver host takes no option {}", request.name, option.name)));
+            return Err(Error::invalid(format!(
+                "network {} of driver host takes no option {}",
+                request.name, option.name
+            )));
         }
         Ok(NetworkCreated {
             note: Note::default(),
@@ -85,9 +91,7 @@ impl NetworkDriver for Host {
 
     fn join(&self, _cx: &Context, request: Join) -> Result<Joined> {
         Ok(Joined {
-            plan: NetworkPlan {
-                steps: vec![],
-            },
+            plan: NetworkPlan { steps: vec![] },
             note: request.note,
         })
     }

@@ -54,7 +54,10 @@ impl Driver for None {
 
     fn open(_cx: &Context, request: Open) -> Result<Self> {
         match request.options.first() {
-            Some(option) => Err(Error::invalid(format!("network none has no option {}; it has none", option.name))),
+            Some(option) => Err(Error::invalid(format!(
+                "network none has no option {}; it has none",
+                option.name
+            ))),
             None => Ok(Self {}),
         }
     }
@@ -63,7 +66,10 @@ impl Driver for None {
 impl NetworkDriver for None {
     fn create_network(&self, _cx: &Context, request: CreateNetwork) -> Result<NetworkCreated> {
         if let Some(option) = request.options.first() {
-            return Err(Error::invalid(format!("network {} of driver none takes no option {}", request.name, option.name)));
+            return Err(Error::invalid(format!(
+                "network {} of driver none takes no option {}",
+                request.name, option.name
+            )));
         }
         Ok(NetworkCreated {
             note: Note::default(),

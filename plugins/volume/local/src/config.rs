@@ -39,9 +39,21 @@ pub(crate) enum Sort {
 /// The options as the host lists them.
 pub(crate) fn specs() -> Vec<OptionSpec> {
     [
-        ("type", OptionKind::Text, "file system: none, bind, tmpfs, nfs, nfs4 or cifs"),
-        ("o", OptionKind::MountOptions, "mount options, separated by commas, as mount(8) takes after -o"),
-        ("device", OptionKind::HostPath, "what is mounted: a path of the host, tmpfs, or a server's export"),
+        (
+            "type",
+            OptionKind::Text,
+            "file system: none, bind, tmpfs, nfs, nfs4 or cifs",
+        ),
+        (
+            "o",
+            OptionKind::MountOptions,
+            "mount options, separated by commas, as mount(8) takes after -o",
+        ),
+        (
+            "device",
+            OptionKind::HostPath,
+            "what is mounted: a path of the host, tmpfs, or a server's export",
+        ),
     ]
     .into_iter()
     .map(|(name, kind, help)| OptionSpec {
@@ -111,7 +123,9 @@ impl Given {
             }),
             "nfs" | "nfs4" => nfs(&device, &words, read_only),
             "cifs" => cifs(&device, &words, read_only),
-            "none" => Err(Error::invalid("missing required option: \"type\" (or o=bind for a path of the host)")),
+            "none" => Err(Error::invalid(
+                "missing required option: \"type\" (or o=bind for a path of the host)",
+            )),
             other => Err(Error::invalid(format!(
                 "type {other:?} is not one that the local driver mounts; it mounts bind, tmpfs, nfs and cifs"
             ))),
@@ -130,13 +144,15 @@ fn bind(device: String, words: &[&str], read_only: bool) -> Result<Sort> {
 }
 
 fn nfs(device: &str, words: &[&str], read_only: bool) -> Result<Sort> {
-    let (host, path) = device
-        .split_once(':')
-        .ok_or_else(|| Error::invalid(format!("device {device:?} must be :/path with o=addr=…, or server:/path")))?;
-    let address = words.iter().find_map(|word| word.strip_prefix("addr="));
-    let server = address.or((!host.is_empty()).then_some(host)).ok_or_else(|| {
-        Error::invalid("an nfs volume needs its server: o=addr=… or device server:/path")
+    let (host, path) = device.split_once(':').ok_or_else(|| {
+        Error::invalid(format!(
+            "device {device:?} must be :/path with o=addr=…, or server:/path"
+        ))
     })?;
+    let address = words.iter().find_map(|word| word.strip_prefix("addr="));
+    let server = address
+        .or((!host.is_empty()).then_some(host))
+        .ok_or_else(|| Error::invalid("an nfs volume needs its server: o=addr=… or device server:/path"))?;
     let rest: Vec<&str> = words.iter().copied().filter(|w| !w.starts_with("addr=")).collect();
     Ok(Sort::Remote {
         fs: "nfs",
@@ -144,7 +160,10 @@ fn nfs(device: &str, words: &[&str], read_only: bool) -> Result<Sort> {
         path: path.to_owned(),
         options: mount_options(
             &rest,
-            &["vers", "nfsvers", "proto", "port", "rsize", "wsize", "timeo", "retrans", "soft", "hard", "sec", "nolock", "nconnect"],
+            &[
+                "vers", "nfsvers", "proto", "port", "rsize", "wsize", "timeo", "retrans", "soft", "hard", "sec",
+                "nolock", "nconnect",
+            ],
         )?,
         read_only,
     })
@@ -155,7 +174,10 @@ fn cifs(device: &str, words: &[&str], read_only: bool) -> Result<Sort> {
         .strip_prefix("//")
         .and_then(|rest| rest.split_once('/'))
         .ok_or_else(|| Error::invalid(format!("device {device:?} must be //server/share")))?;
-    if let Some(word) = words.iter().find(|w| w.starts_with("password=") || w.starts_with("pass=")) {
+    if let Some(word) = words
+        .iter()
+        .find(|w| w.starts_with("password=") || w.starts_with("pass="))
+    {
         let key = word.split('=').next().unwrap_or_default();
         return Err(Error::unsupported(format!(
             "{key} in a volume's options would be recorded in clear text, and the secret store is not there yet"
@@ -168,7 +190,17 @@ fn cifs(device: &str, words: &[&str], read_only: bool) -> Result<Sort> {
         path: format!("/{path}"),
         options: mount_options(
             &rest,
-            &["username", "domain", "vers", "uid", "gid", "file_mode", "dir_mode", "sec", "seal"],
+            &[
+                "username",
+                "domain",
+                "vers",
+                "uid",
+                "gid",
+                "file_mode",
+                "dir_mode",
+                "sec",
+                "seal",
+            ],
         )?,
         read_only,
     })
@@ -184,7 +216,10 @@ fn mount_options(words: &[&str], allowed: &[&str]) -> Result<Vec<MountOption>> {
                 None => (*word, OptionText::None),
             };
             if !allowed.contains(&key) {
-                return Err(Error::invalid(format!("o={key} is not allowed; allowed are {}", allowed.join(", "))));
+                return Err(Error::invalid(format!(
+                    "o={key} is not allowed; allowed are {}",
+                    allowed.join(", ")
+                )));
             }
             Ok(MountOption {
                 key: key.to_owned(),
@@ -216,7 +251,9 @@ mod tests {
             Sort::Tmpfs { .. }
         ));
         match read(&[("type", "nfs"), ("o", "addr=10.0.0.1,rw,vers=4"), ("device", ":/x")]).unwrap() {
-            Sort::Remote { server, path, options, .. } => {
+            Sort::Remote {
+                server, path, options, ..
+            } => {
                 assert_eq!((server.as_str(), path.as_str(), options.len()), ("10.0.0.1", "/x", 1));
             }
             other => panic!("{other:?}"),
@@ -230,9 +267,15 @@ mod tests {
             (vec![("type", "tmpfs")], "missing required option: \"device\""),
             (vec![("type", "ext4"), ("device", "/dev/sda")], "type \"ext4\""),
             (vec![("o", "bind"), ("device", "srv")], "must be an absolute path"),
-            (vec![("type", "tmpfs"), ("device", "tmpfs"), ("o", "exec")], "o=exec is not allowed"),
+            (
+                vec![("type", "tmpfs"), ("device", "tmpfs"), ("o", "exec")],
+                "o=exec is not allowed",
+            ),
             (vec![("type", "nfs"), ("device", ":/x")], "needs its server"),
-            (vec![("type", "cifs"), ("device", "//h/s"), ("o", "password=x")], "password in"),
+            (
+                vec![("type", "cifs"), ("device", "//h/s"), ("o", "password=x")],
+                "password in",
+            ),
         ] {
             let error = read(&pairs).unwrap_err();
             assert!(error.message.contains(message), "{error}");

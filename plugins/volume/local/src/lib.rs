@@ -9,9 +9,7 @@ mod config;
 mod plan;
 
 use longshore_plugin::Context;
-use longshore_plugin::driver::{
-    Area, Capabilities, Description, Driver, Holds, Open, Probe, Probed, Versions,
-};
+use longshore_plugin::driver::{Area, Capabilities, Description, Driver, Holds, Open, Probe, Probed, Versions};
 use longshore_plugin::graph::{Ended, Made};
 use longshore_plugin::steps::{Place, TreeStep};
 use longshore_plugin::types::{Note, Owner, RelPath, VolumeName};
@@ -81,7 +79,8 @@ impl Driver for Local {
 
 impl VolumeDriver for Local {
     fn create(&self, _cx: &Context, request: Create) -> Result<Created> {
-        let sort = Sort::read(&request.options).map_err(|e| Error::new(e.kind, format!("volume {}: {e}", request.name)))?;
+        let sort =
+            Sort::read(&request.options).map_err(|e| Error::new(e.kind, format!("volume {}: {e}", request.name)))?;
         let directory = |path: &str, mode: u16| -> Result<TreeStep> {
             Ok(TreeStep::Directory {
                 at: place(&request.name, path)?,

@@ -20,7 +20,11 @@ pub(crate) fn mount(request: &Mount) -> Result<Mounted> {
     };
     let denied = || Error::denied(format!("volume {name} is read-only by its own options"));
     let (step, shared, fill) = match Sort::read(&request.volume.options)? {
-        Sort::Plain => (step("bind", Source::Tree(crate::place(name, "_data")?), !writes), false, true),
+        Sort::Plain => (
+            step("bind", Source::Tree(crate::place(name, "_data")?), !writes),
+            false,
+            true,
+        ),
         Sort::Bind { read_only: true, .. } | Sort::Remote { read_only: true, .. } if writes => return Err(denied()),
         Sort::Bind { device, .. } => (
             step("bind", Source::HostPath(device.as_str().into()), !writes),
