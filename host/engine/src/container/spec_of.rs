@@ -238,6 +238,9 @@ fn security(input: &mut SpecInput, host: &models::HostConfig) -> Result<()> {
 
 fn devices(host: &models::HostConfig) -> Result<Vec<Device>> {
     let mut found = Vec::new();
+    if host.privileged.unwrap_or(false) {
+        found.extend(spec::host_devices(Path::new("/dev"), "/dev", "rwm")?);
+    }
     for device in host.devices.iter().flatten() {
         let path = device.path_on_host.clone().unwrap_or_default();
         let target = device.path_in_container.clone().unwrap_or_else(|| path.clone());
