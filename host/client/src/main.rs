@@ -13,6 +13,7 @@ mod commands;
 mod connect;
 mod engine;
 mod error;
+mod launch;
 mod output;
 mod parse;
 mod run;

@@ -8,8 +8,9 @@ use serde_json::Value;
 use super::{items, text};
 use crate::cli::Global;
 use crate::cli::engine::{DriverCommand, FileArgs, PluginCommand};
-use crate::connect::{self, sibling};
+use crate::connect;
 use crate::error::{Failure, Result};
+use crate::launch::sibling;
 use crate::output::listing::{Columns, Form, Row, row};
 use crate::output::{self, colours, paint};
 

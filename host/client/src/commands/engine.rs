@@ -7,9 +7,10 @@ use serde_json::Value;
 use super::{items, number, text};
 use crate::cli::Global;
 use crate::cli::engine::EngineCommand;
-use crate::connect::{self, Stay, Surroundings, Target};
+use crate::connect::{self, Surroundings, Target};
 use crate::engine::Engine;
 use crate::error::{Failure, Kind, Result};
+use crate::launch::Stay;
 use crate::output;
 use crate::output::listing::{Form, lines};
 
