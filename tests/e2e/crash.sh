@@ -11,7 +11,14 @@ RANDOM=${LONGSHORE_CRASH_SEED:-1}
 echo "# seed ${LONGSHORE_CRASH_SEED:-1}, $moments moments for each victim and verb"
 
 busybox_image base
-check "an archive to load" L save -o "$WORK/base.docker.tar" base
+# What is loaded and imported must not be here yet, or there would be nothing to do: one more file each.
+another() { # another NAME
+    mkdir -p "$WORK/$1" && tar -C "$WORK/$1" -xf "$WORK/busybox.tar" && echo "$1" >"$WORK/$1/etc/$1" &&
+        head -c 4000000 /dev/urandom >"$WORK/$1/etc/random" && tar -C "$WORK/$1" -cf "$WORK/$1.tar" .
+}
+another loaded && another imported
+check "an image to load" L import "$WORK/loaded.tar" crash:loaded
+check "an archive of it" L save -o "$WORK/loaded.docker.tar" crash:loaded
 base=$(L inspect --type image --format '{{.Id}}' base)
 
 # One that runs through all of it: its output and exit code must be whole at the end.
@@ -28,23 +35,24 @@ measure() {
 }
 
 verb_run() { L run --rm --network none base sh -c 'echo a; echo b'; }
-verb_load() { L load -i "$WORK/base.docker.tar"; }
-verb_import() { L import "$WORK/busybox.tar" crash:imported; }
+verb_load() { L load -i "$WORK/loaded.docker.tar"; }
+verb_import() { L import "$WORK/imported.tar" crash:imported; }
 verb_rm() { L rm -f victim; }
 
 prepare() { # prepare VERB: what the verb works on
     case $1 in
-        rm) L create --name victim --network none base true ;;
+        rm) L run -d --name victim --network none base sleep 1000 ;;
         load) L rmi -f crash:loaded ;;
         import) L rmi -f crash:imported ;;
     esac >/dev/null 2>&1
 }
 
-# The shim of the container at work, or the helper that it forked last, which runs from the same file.
+# The youngest shim but the witness's, or the helper that it forked, which runs from the same file. Found by one
+# look at all programs: a helper lives for some milliseconds.
 helper_pid() {
     local pid
-    for pid in $(shims | sort -rn); do
-        [[ $pid != "$witness_shim" ]] && echo "$pid" && return
+    for pid in $(find /proc -maxdepth 2 -name exe -lname '*longshore-shim*' 2>/dev/null | sed 's|/proc/\([0-9]*\)/exe|\1|' | sort -rn); do
+        [[ $pid != "$witness_shim" ]] && grep -q "$witness_root" "/proc/$pid/cgroup" 2>/dev/null && echo "$pid" && return
     done
 }
 
@@ -59,11 +67,19 @@ crash() { # crash VICTIM VERB MILLISECONDS
         command) pid=$(pgrep -P "$command" -x longshore || echo "$command") ;;
         helper) pid=$(helper_pid) ;;
     esac
-    [[ -n $pid ]] && kill -KILL "$pid" 2>/dev/null
+    if [[ -n $pid ]] && kill -KILL "$pid" 2>/dev/null; then hits=$((hits + 1)); fi
+    # Whoever is left must notice: a command that waits for a dead engine waits for ever.
+    hung=
+    if ! wait_until 20 has_ended "$command"; then
+        hung="the command still waits 20 s after the $victim died"
+        pkill -KILL -P "$command"
+    fi
     wait "$command" 2>/dev/null
 }
 
-# repaired WHERE: the next commands work, and records and layers agree.
+has_ended() { ! kill -0 "$1" 2>/dev/null; }
+
+# repaired VERB: the next commands work, the verb itself too, and records and layers agree.
 repaired() {
     local out
     out=$(L run --rm --network none base echo alive 2>&1)
@@ -77,32 +93,43 @@ repaired() {
     # A container of a killed `run` may still be listed; it must be removable.
     # shellcheck disable=SC2086  # one name a word
     [[ -z $out ]] || out=$(L rm -f $out 2>&1 >/dev/null) || { echo "rm says: $out"; return 1; }
+    if [[ $1 == load || $1 == import ]]; then
+        out=$("verb_$1" 2>&1) || { echo "the same $1 again says: $out"; return 1; }
+        out=$(L run --rm --network none "crash:${1%e}ed" cat "/etc/${1%e}ed" 2>&1)
+        [[ $out == "${1%e}ed" ]] || { echo "what was ${1%e}ed has: $out"; return 1; }
+    fi
     find "$DATA/tmp" -mindepth 1 | grep . && return 1
     return 0
 }
 
 victims() {
     local verb victim number length moment problem bad
+    hits=0
     for verb in run load import rm; do
         prepare "$verb"
         length=$(measure "verb_$verb")
         for victim in engine command helper; do
-            bad=0
+            bad=0 hits=0
             for ((number = 0; number < moments; number++)); do
                 moment=$((RANDOM % length))
                 crash "$victim" "$verb" "$moment"
-                if ! problem=$(repaired); then
+                if ! problem=$([[ -z $hung ]] || { echo "$hung"; exit 1; }; repaired "$verb"); then
                     bad=$((bad + 1))
                     not_ok "kill -9 of the $victim ${moment} ms into $verb" "$problem"
                     ((bad < 3)) || break
                 fi
             done
-            [[ $bad == 0 ]] && ok "kill -9 of the $victim at $moments moments of $verb (0..$length ms): repaired each time"
+            if [[ $hits == 0 ]]; then
+                skip "kill -9 of the $victim during $verb: none was found at any of $moments moments"
+                continue
+            fi
+            [[ $bad == 0 ]] && ok "kill -9 of the $victim at $moments moments of $verb (0..$length ms, $hits hit): repaired each time"
         done
     done
 }
 
 witness_shim=$(shims | head -n 1)
+witness_root=$(root_id)
 victims
 equal "the witness has the shim it began with" "yes" "$([[ -d /proc/$witness_shim ]] && echo yes)"
 check "the witness is told to stop" L stop -t 10 witness

@@ -85,8 +85,8 @@ for driver in overlay vfs; do
     done <"$WORK/cases.tsv"
     inside
     loads
-    # shellcheck disable=SC2046  # one ID a word
     check "the good one still loads ($driver)" L load -i "$WORK/good.tar"
+    # shellcheck disable=SC2046  # one ID a word
     check "all of them can be removed ($driver)" L rmi -f $(L images -q --no-trunc | sort -u)
     L engine stop >/dev/null 2>&1
 done
