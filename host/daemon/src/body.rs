@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http_body_util::BodyExt as _;
+use hyper::StatusCode;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderMap};
-use hyper::StatusCode;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
@@ -238,7 +238,13 @@ mod tests {
         let refused = parse::<ContainerCreateBody>(b"{} {}").unwrap_err();
         assert!(refused.message.contains("more follows"), "{}", refused.message);
         let deep = format!("{{\"x\":{}1{}}}", "[".repeat(10_000), "]".repeat(10_000));
-        assert_eq!(parse::<ContainerCreateBody>(deep.as_bytes()).unwrap_err().status.as_u16(), 400);
+        assert_eq!(
+            parse::<ContainerCreateBody>(deep.as_bytes())
+                .unwrap_err()
+                .status
+                .as_u16(),
+            400
+        );
     }
 
     #[test]

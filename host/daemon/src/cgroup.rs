@@ -31,9 +31,15 @@ fn hierarchies() -> Vec<(PathBuf, String)> {
         let candidates = if controllers.is_empty() {
             vec![base.to_owned(), base.join("unified")]
         } else {
-            vec![base.join(controllers), base.join(controllers.trim_start_matches("name="))]
+            vec![
+                base.join(controllers),
+                base.join(controllers.trim_start_matches("name=")),
+            ]
         };
-        if let Some(hierarchy) = candidates.into_iter().find(|folder| folder.join("cgroup.procs").exists()) {
+        if let Some(hierarchy) = candidates
+            .into_iter()
+            .find(|folder| folder.join("cgroup.procs").exists())
+        {
             found.push((hierarchy, path.to_owned()));
         }
     }

@@ -45,7 +45,9 @@ pub(crate) async fn inspect(call: &Call, id: &str) -> Answer {
 
 pub(crate) async fn start(call: &Call, id: &str) -> Answer {
     if call.query.text("checkpoint").is_some() {
-        return Err(Refusal::not_here("checkpoints are not available in this version of longshored"));
+        return Err(Refusal::not_here(
+            "checkpoints are not available in this version of longshored",
+        ));
     }
     let full = call.engine().waiter(id)?.id().to_owned();
     call.daemon.attaching.arrived(&full).await;
@@ -54,7 +56,11 @@ pub(crate) async fn start(call: &Call, id: &str) -> Answer {
 }
 
 fn done_or_not(done: bool) -> crate::reply::Reply {
-    empty(if done { StatusCode::NO_CONTENT } else { StatusCode::NOT_MODIFIED })
+    empty(if done {
+        StatusCode::NO_CONTENT
+    } else {
+        StatusCode::NOT_MODIFIED
+    })
 }
 
 pub(crate) async fn stop(call: &Call, id: &str) -> Answer {
@@ -85,7 +91,9 @@ pub(crate) async fn freeze(call: &Call, id: &str, frozen: bool) -> Answer {
 
 pub(crate) async fn remove(call: &Call, id: &str) -> Answer {
     if call.query.flag("link") {
-        return Err(Refusal::not_here("links are not available in this version of longshored"));
+        return Err(Refusal::not_here(
+            "links are not available in this version of longshored",
+        ));
     }
     call.engine()
         .remove(id, call.query.flag("force"), call.query.flag("v"))
@@ -150,7 +158,11 @@ pub(crate) async fn logs(call: &Call, id: &str) -> Answer {
     let tail = match query.text("tail") {
         None | Some("all") => None,
         // Docker takes what is no number for all.
-        Some(_) => query.number("tail").ok().flatten().and_then(|lines| usize::try_from(lines).ok()),
+        Some(_) => query
+            .number("tail")
+            .ok()
+            .flatten()
+            .and_then(|lines| usize::try_from(lines).ok()),
     };
     let request = LogRequest {
         follow: query.flag("follow"),
@@ -204,13 +216,15 @@ pub(crate) async fn attach(mut call: Call, id: &str) -> Answer {
     let (stdin, stdout, stderr) = (wanted("stdin"), wanted("stdout"), wanted("stderr"));
     let logs = wanted("logs");
     if !streaming {
-        return Err(Refusal::not_here("attach without stream is not available in this version: ask for logs"));
+        return Err(Refusal::not_here(
+            "attach without stream is not available in this version: ask for logs",
+        ));
     }
     let on = right_to_connection(call.request.extensions_mut())?;
     let arriving = call.daemon.attaching.begin(&full);
     let engine = call.engine().clone();
     let kind = content_type(tty, call.version);
-    
+
     Ok(hijack(on, kind, move |client: Client| async move {
         let second = client.second();
         let request = AttachRequest {

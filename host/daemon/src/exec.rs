@@ -42,11 +42,17 @@ pub(crate) async fn start(call: Call, id: &str) -> Answer {
         ..
     } = call;
     let (mut head, body) = request.into_parts();
-    let how: models::ExecStartConfig = crate::body::json_or_none(&head.headers, body).await?.unwrap_or_default();
+    let how: models::ExecStartConfig = crate::body::json_or_none(&head.headers, body)
+        .await?
+        .unwrap_or_default();
     let engine = daemon.engine.clone();
     let session = engine.exec_inspect(id).await?;
     if session.started {
-        let words = if session.is_running() { "is already running" } else { "has already run" };
+        let words = if session.is_running() {
+            "is already running"
+        } else {
+            "has already run"
+        };
         return Err(Refusal::new(StatusCode::CONFLICT, format!("exec {id} {words}")));
     }
     let config = session.config;
@@ -65,26 +71,30 @@ pub(crate) async fn start(call: Call, id: &str) -> Answer {
         wanted(config.attach_stderr),
     );
     let keys = config.detach_keys.unwrap_or_default();
-    Ok(hijack(on, content_type(tty, version), move |client: Client| async move {
-        let second = client.second();
-        let request = AttachRequest {
-            connection: client.stream.into(),
-            read: client.read,
-            stdin,
-            stdout,
-            stderr,
-            logs: false,
-            lossless: true,
-            detach_keys: keys,
-        };
-        if let Err(error) = engine.exec_start(&id, tty, Some(request), size).await {
-            tracing::info!(%error, exec = id, "exec failed");
-            // The head is out: the sentence goes where the command's own words would.
-            if let Some(mut stream) = second {
-                say(&mut stream, tty, &error.to_string());
+    Ok(hijack(
+        on,
+        content_type(tty, version),
+        move |client: Client| async move {
+            let second = client.second();
+            let request = AttachRequest {
+                connection: client.stream.into(),
+                read: client.read,
+                stdin,
+                stdout,
+                stderr,
+                logs: false,
+                lossless: true,
+                detach_keys: keys,
+            };
+            if let Err(error) = engine.exec_start(&id, tty, Some(request), size).await {
+                tracing::info!(%error, exec = id, "exec failed");
+                // The head is out: the sentence goes where the command's own words would.
+                if let Some(mut stream) = second {
+                    say(&mut stream, tty, &error.to_string());
+                }
             }
-        }
-    }))
+        },
+    ))
 }
 
 pub(crate) async fn resize(call: &Call, id: &str) -> Answer {

@@ -5,9 +5,9 @@ use std::future::Future;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 
+use hyper::StatusCode;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper::StatusCode;
 use hyper_util::rt::TokioIo;
 
 use crate::reply::{Refusal, Reply, empty};
@@ -18,7 +18,11 @@ pub(crate) const MULTIPLEXED: &str = "application/vnd.docker.multiplexed-stream"
 
 /// What a stream of a container is called: clients since 1.42 are told whether it is framed.
 pub(crate) fn content_type(tty: bool, version: Version) -> &'static str {
-    if tty || version < Version(1, 42) { RAW } else { MULTIPLEXED }
+    if tty || version < Version(1, 42) {
+        RAW
+    } else {
+        MULTIPLEXED
+    }
 }
 
 /// A client's connection, no longer HTTP.

@@ -38,8 +38,9 @@ fn filtered(
         .keys()
         .find(|key| !matches!(key.as_str(), "reference" | "dangling" | "label"))
     {
-        return Err(Refusal::bad(format!("invalid filter '{}'", clip(other)))
-            .hint("filters are reference, dangling, label"));
+        return Err(
+            Refusal::bad(format!("invalid filter '{}'", clip(other))).hint("filters are reference, dangling, label")
+        );
     }
     let dangling = filters
         .get("dangling")

@@ -37,10 +37,17 @@ async fn names(call: &Call) -> Result<Vec<String>, Refusal> {
 
 pub(crate) async fn list(call: &Call) -> Answer {
     let filters = call.query.filters()?;
-    if let Some(other) = filters.keys().find(|key| !matches!(key.as_str(), "name" | "id" | "driver")) {
+    if let Some(other) = filters
+        .keys()
+        .find(|key| !matches!(key.as_str(), "name" | "id" | "driver"))
+    {
         return Err(Refusal::bad(format!("invalid filter '{}'", clip(other))).hint("filters are name, id, driver"));
     }
-    let wanted = |name: &str| filters.values().all(|values| values.iter().any(|value| name.contains(value.as_str())));
+    let wanted = |name: &str| {
+        filters
+            .values()
+            .all(|values| values.iter().any(|value| name.contains(value.as_str())))
+    };
     let list: Vec<Value> = names(call)
         .await?
         .iter()

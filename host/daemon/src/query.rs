@@ -63,10 +63,7 @@ impl Query {
         let mut pairs: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            pairs
-                .entry(decode(key, true)?)
-                .or_default()
-                .push(decode(value, true)?);
+            pairs.entry(decode(key, true)?).or_default().push(decode(value, true)?);
         }
         Ok(Self(pairs))
     }
@@ -104,7 +101,11 @@ impl Query {
             return Ok(None);
         };
         let whole = text.split_once('.').map_or(text, |(whole, fraction)| {
-            if fraction.bytes().all(|b| b.is_ascii_digit()) { whole } else { text }
+            if fraction.bytes().all(|b| b.is_ascii_digit()) {
+                whole
+            } else {
+                text
+            }
         });
         let seconds: i64 = whole
             .parse()
@@ -225,7 +226,14 @@ mod tests {
     fn a_path_is_decoded_and_may_not_lead_elsewhere() {
         assert_eq!(parts("/images/a%2Fb:1/json").unwrap(), ["images", "a", "b:1", "json"]);
         assert_eq!(parts("/containers/json/").unwrap(), ["containers", "json"]);
-        for bad in ["/containers/../x", "/containers/%2e%2e/json", "/a%00b", "/a%zz", "/a%4", "/%ff"] {
+        for bad in [
+            "/containers/../x",
+            "/containers/%2e%2e/json",
+            "/a%00b",
+            "/a%zz",
+            "/a%4",
+            "/%ff",
+        ] {
             assert_eq!(parts(bad).unwrap_err().status.as_u16(), 400, "{bad}");
         }
         assert!(parts(&"x".repeat(LONGEST + 1)).is_err());
@@ -257,7 +265,10 @@ mod tests {
     fn filters_have_two_forms() {
         for text in [r#"{"name":{"web":true}}"#, r#"{"name":["web"]}"#] {
             let query = Query(BTreeMap::from([("filters".into(), vec![text.into()])]));
-            assert_eq!(query.filters().unwrap(), HashMap::from([("name".into(), vec!["web".into()])]));
+            assert_eq!(
+                query.filters().unwrap(),
+                HashMap::from([("name".into(), vec!["web".into()])])
+            );
         }
         for bad in ["[]", "{", r#"{"a":1}"#, r#"{"a":[1]}"#] {
             let query = Query(BTreeMap::from([("filters".into(), vec![bad.into()])]));

@@ -103,9 +103,13 @@ pub(crate) fn start_refusal(error: longshore_engine::Error) -> Refusal {
     const NO_ENTRY: i32 = 2;
     const NOT_ALLOWED: i32 = 13;
     let by_errno = matches!(error.errno, Some(NO_ENTRY | NOT_ALLOWED)) && error.kind != ErrorKind::NotFound;
-    let by_words = ["executable file not found", "no such file or directory", "permission denied"]
-        .iter()
-        .any(|words| error.message.contains(words));
+    let by_words = [
+        "executable file not found",
+        "no such file or directory",
+        "permission denied",
+    ]
+    .iter()
+    .any(|words| error.message.contains(words));
     let mut refusal = Refusal::from(error);
     if (by_errno || by_words) && refusal.status != StatusCode::NOT_FOUND {
         refusal.status = StatusCode::BAD_REQUEST;
@@ -151,7 +155,11 @@ pub(crate) fn empty(status: StatusCode) -> Reply {
 
 /// Text.
 pub(crate) fn text(words: &'static str) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::from_static(words.as_bytes())).map_err(never).boxed_unsync());
+    let mut reply = Response::new(
+        Full::new(Bytes::from_static(words.as_bytes()))
+            .map_err(never)
+            .boxed_unsync(),
+    );
     reply
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -200,7 +208,8 @@ mod tests {
 
     #[test]
     fn a_program_that_is_missing_is_the_requests_fault() {
-        let mut error = longshore_engine::Error::new(ErrorKind::Unknown, "exec: \"x\": executable file not found in $PATH");
+        let mut error =
+            longshore_engine::Error::new(ErrorKind::Unknown, "exec: \"x\": executable file not found in $PATH");
         error.errno = Some(2);
         assert_eq!(start_refusal(error).status, StatusCode::BAD_REQUEST);
         let mut error = longshore_engine::Error::new(ErrorKind::Denied, "exec /x: permission denied");

@@ -319,19 +319,25 @@ fn fits(pattern: &[&str], parts: &[&str]) -> bool {
 /// Says of a path that it is not served yet, or not one at all.
 fn not_served(method: &str, parts: &[&str]) -> Refusal {
     let known = NOT_SERVED.iter().find(|known| {
-        known.split_once(' ').is_some_and(|(its_method, path)| {
-            its_method == method && fits(&path.split('/').collect::<Vec<_>>(), parts)
-        })
+        known
+            .split_once(' ')
+            .is_some_and(|(its_method, path)| its_method == method && fits(&path.split('/').collect::<Vec<_>>(), parts))
     });
     match known {
-        Some(known) => Refusal::not_here(format!("{} is not available in this version of longshored", spoken(known))),
+        Some(known) => Refusal::not_here(format!(
+            "{} is not available in this version of longshored",
+            spoken(known)
+        )),
         None => Refusal::new(StatusCode::NOT_FOUND, "page not found"),
     }
 }
 
 /// `GET containers/*/top` as documents write it: `GET /containers/{id}/top`.
 fn spoken(known: &str) -> String {
-    known.replacen(' ', " /", 1).replace("**", "{name}").replace('*', "{id}")
+    known
+        .replacen(' ', " /", 1)
+        .replace("**", "{name}")
+        .replace('*', "{id}")
 }
 
 #[cfg(test)]
@@ -352,9 +358,15 @@ mod tests {
         assert_eq!(versioned("/volumes/v1").unwrap().1, "volumes/v1");
         let new = versioned("/v1.99/info").unwrap_err();
         assert_eq!(new.status, StatusCode::BAD_REQUEST);
-        assert_eq!(new.message, "client version 1.99 is too new. Maximum supported API version is 1.47");
+        assert_eq!(
+            new.message,
+            "client version 1.99 is too new. Maximum supported API version is 1.47"
+        );
         let old = versioned("/v1.9/info").unwrap_err();
-        assert!(old.message.starts_with("client version 1.9 is too old. Minimum supported API version is 1.24"));
+        assert!(
+            old.message
+                .starts_with("client version 1.9 is too old. Minimum supported API version is 1.24")
+        );
         assert_eq!(versioned("/v1.x/info").unwrap().1, "v1.x/info");
     }
 
@@ -369,7 +381,10 @@ mod tests {
         ] {
             let refusal = not_served(method, &path.split('/').collect::<Vec<_>>());
             assert_eq!(refusal.status, StatusCode::NOT_IMPLEMENTED, "{path}");
-            assert_eq!(refusal.message, format!("{said} is not available in this version of longshored"));
+            assert_eq!(
+                refusal.message,
+                format!("{said} is not available in this version of longshored")
+            );
         }
         for (method, path) in [
             ("GET", "nothing"),
@@ -379,7 +394,11 @@ mod tests {
             ("GET", ""),
         ] {
             let refusal = not_served(method, &path.split('/').collect::<Vec<_>>());
-            assert_eq!((refusal.status.as_u16(), refusal.message.as_str()), (404, "page not found"), "{path}");
+            assert_eq!(
+                (refusal.status.as_u16(), refusal.message.as_str()),
+                (404, "page not found"),
+                "{path}"
+            );
         }
     }
 }

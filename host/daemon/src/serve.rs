@@ -82,7 +82,10 @@ async fn idled(connections: &mut watch::Receiver<usize>, idle: Option<Duration>)
         if connections.wait_for(|count| *count == 0).await.is_err() {
             return;
         }
-        if tokio::time::timeout(idle, connections.wait_for(|count| *count != 0)).await.is_err() {
+        if tokio::time::timeout(idle, connections.wait_for(|count| *count != 0))
+            .await
+            .is_err()
+        {
             return;
         }
     }

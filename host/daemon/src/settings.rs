@@ -27,7 +27,11 @@ struct State {
 fn standard(mode: Mode) -> Vec<PathBuf> {
     let mut files = vec![PathBuf::from("/etc/longshore/longshore.toml")];
     if mode != Mode::System {
-        let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let folder = |name: &str| {
+            std::env::var_os(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
         let config = folder("XDG_CONFIG_HOME").or_else(|| folder("HOME").map(|home| home.join(".config")));
         files.extend(config.map(|config| config.join("longshore/longshore.toml")));
     }

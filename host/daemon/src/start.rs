@@ -55,9 +55,8 @@ pub(crate) fn log(level: &str) -> Result<()> {
 pub(crate) async fn open(args: &Args) -> Result<Started> {
     let mode = args.mode();
     let (settings, config) = Settings::read(mode, args.config.as_deref())?;
-    let absolute = |path: &Path| {
-        std::path::absolute(path).map_err(|error| Error::io(format!("find {}", path.display()), &error))
-    };
+    let absolute =
+        |path: &Path| std::path::absolute(path).map_err(|error| Error::io(format!("find {}", path.display()), &error));
     let exec_root = absolute(&args.exec_root)?;
     let mut builder = EngineBuilder::new(absolute(&args.data_root)?)
         .exec_root(&exec_root)

@@ -14,7 +14,11 @@ const BUILD: &str = env!("CARGO_PKG_VERSION");
 
 /// Says that the engine is there, and what it speaks.
 pub(crate) async fn ping(call: &Call) -> Answer {
-    let mut reply = text(if call.request.method() == hyper::Method::HEAD { "" } else { "OK" });
+    let mut reply = text(if call.request.method() == hyper::Method::HEAD {
+        ""
+    } else {
+        "OK"
+    });
     let headers = reply.headers_mut();
     headers.insert("builder-version", HeaderValue::from_static(""));
     headers.insert("swarm", HeaderValue::from_static("inactive"));
@@ -25,7 +29,10 @@ pub(crate) async fn ping(call: &Call) -> Answer {
     );
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
     if let Some(problem) = call.daemon.settings.problem().await {
-        let line: String = problem.chars().map(|c| if c.is_ascii_control() { ' ' } else { c }).collect();
+        let line: String = problem
+            .chars()
+            .map(|c| if c.is_ascii_control() { ' ' } else { c })
+            .collect();
         if let Ok(value) = HeaderValue::from_str(&line) {
             headers.insert("x-longshore-warning", value);
         }
@@ -94,7 +101,10 @@ pub(crate) async fn info(call: &Call) -> Answer {
     };
     let default = |kind: &str| {
         let config = engine.config();
-        config.kind(kind).and_then(|section| section.driver.clone()).unwrap_or_default()
+        config
+            .kind(kind)
+            .and_then(|section| section.driver.clone())
+            .unwrap_or_default()
     };
     let everything = longshore_engine::ListRequest {
         all: true,

@@ -96,7 +96,9 @@ fn command(roots: &tempfile::TempDir, flags: &[&str]) -> Command {
 
 fn first_line(child: &mut Child) -> String {
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
     line
 }
 
@@ -109,14 +111,22 @@ fn root_the_engine_says_who_it_is_and_refuses_what_it_does_not_serve() {
     let Some(engine) = Engine::start(&[]) else { return };
     let pong = engine.get("/_ping").to_ascii_lowercase();
     assert_eq!(status(&pong), 200, "{pong}");
-    for header in ["api-version: 1.47", "docker-experimental: false", "ostype: linux", "cache-control: no-cache"] {
+    for header in [
+        "api-version: 1.47",
+        "docker-experimental: false",
+        "ostype: linux",
+        "cache-control: no-cache",
+    ] {
         assert!(pong.contains(header), "{header} in {pong}");
     }
     assert!(pong.ends_with("\r\n\r\nok"), "{pong}");
     let head = engine.ask("HEAD /_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     assert!(status(&head) == 200 && head.ends_with("\r\n\r\n"), "{head}");
     let version = engine.get("/v1.41/version");
-    assert!(version.contains(r#""ApiVersion":"1.47""#) && version.contains(r#""MinAPIVersion":"1.24""#), "{version}");
+    assert!(
+        version.contains(r#""ApiVersion":"1.47""#) && version.contains(r#""MinAPIVersion":"1.24""#),
+        "{version}"
+    );
     for (path, wanted) in [
         ("/nothing", 404),
         ("/v1.41/nothing", 404),
@@ -149,7 +159,10 @@ fn root_the_engine_says_who_it_is_and_refuses_what_it_does_not_serve() {
     }
     let pull = engine.post("/images/create?fromImage=busybox&tag=latest", "");
     assert_eq!(status(&pull), 501);
-    assert!(pull.contains("busybox:latest is not here: `longshore load` or `import` it"), "{pull}");
+    assert!(
+        pull.contains("busybox:latest is not here: `longshore load` or `import` it"),
+        "{pull}"
+    );
 }
 
 #[test]
@@ -178,14 +191,19 @@ fn root_bodies_that_are_wrong_or_too_large_are_refused_and_the_engine_lives() {
     let archive = "POST /images/load HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1000\r\n\r\n";
     let answer = engine.ask_with(archive.as_bytes(), &[b'x'; 1000]);
     assert!((400..600).contains(&status(&answer)), "{answer}");
-    let head = format!("GET /{} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "a".repeat(2 << 20));
+    let head = format!(
+        "GET /{} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        "a".repeat(2 << 20)
+    );
     assert!(matches!(status(&engine.ask(&head)), 400..500));
     assert_eq!(status(&engine.get("/_ping")), 200);
 }
 
 #[test]
 fn root_a_second_engine_of_a_root_gives_way_and_an_idle_one_leaves() {
-    let Some(mut engine) = Engine::start(&["--on-demand", "--idle-seconds", "1"]) else { return };
+    let Some(mut engine) = Engine::start(&["--on-demand", "--idle-seconds", "1"]) else {
+        return;
+    };
     assert_eq!(status(&engine.get("/_ping")), 200);
     let mut second = command(&engine.roots, &["--on-demand"]).spawn().unwrap();
     assert_eq!(first_line(&mut second), "");
@@ -196,7 +214,9 @@ fn root_a_second_engine_of_a_root_gives_way_and_an_idle_one_leaves() {
 
 #[test]
 fn root_a_stop_is_answered_and_the_socket_is_gone() {
-    let Some(mut engine) = Engine::start(&["--stay"]) else { return };
+    let Some(mut engine) = Engine::start(&["--stay"]) else {
+        return;
+    };
     assert!(engine.get("/longshore/status").contains(r#""Mode":"stay""#));
     assert_eq!(status(&engine.post("/longshore/engine/stop", "")), 204);
     assert!(engine.child.wait().unwrap().success());
@@ -210,8 +230,13 @@ fn root_a_config_that_is_refused_is_told_to_who_started_the_engine() {
         return;
     }
     let roots = tempfile::tempdir().unwrap();
-    let mut child = command(&roots, &["--on-demand", "--config", "/nowhere/longshore.toml"]).spawn().unwrap();
+    let mut child = command(&roots, &["--on-demand", "--config", "/nowhere/longshore.toml"])
+        .spawn()
+        .unwrap();
     let line = first_line(&mut child);
-    assert!(line.starts_with("error ") && line.contains("/nowhere/longshore.toml"), "{line}");
+    assert!(
+        line.starts_with("error ") && line.contains("/nowhere/longshore.toml"),
+        "{line}"
+    );
     assert_eq!(child.wait().unwrap().code(), Some(1));
 }

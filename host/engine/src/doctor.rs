@@ -127,11 +127,7 @@ fn space(inner: &Inner) -> Finding {
     match looked {
         Ok(fs) => {
             let (free, total) = (fs.available * fs.block_size, fs.blocks * fs.block_size);
-            let percent = if total == 0 {
-                100
-            } else {
-                free.saturating_mul(100) / total
-            };
+            let percent = free.saturating_mul(100).checked_div(total).unwrap_or(100);
             let what = format!("{} GiB free in {}", free >> 30, inner.paths.data.display());
             if percent < 5 {
                 finding(

@@ -172,7 +172,7 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
 
 /// The lock of a data root, held as long as the value lives.
 #[derive(Debug)]
-pub struct Lock {
+pub(crate) struct Lock {
     _file: OwnedFd,
 }
 
@@ -182,7 +182,7 @@ impl Lock {
     ///
     /// # Errors
     /// `InUse`, naming the holder, when another process has it.
-    pub fn take(paths: &Paths) -> Result<Self> {
+    pub(crate) fn take(paths: &Paths) -> Result<Self> {
         let path = paths.data.join("engine.lock");
         let mut file = fs::OpenOptions::new()
             .read(true)

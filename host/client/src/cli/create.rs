@@ -76,13 +76,13 @@ pub(crate) struct ContainerArgs {
     /// Further group of the user (repeatable)
     #[arg(long, value_name = "GROUP")]
     pub(crate) group_add: Vec<String>,
-    /// Mount a volume or a folder: [SOURCE:]TARGET[:OPTIONS] (repeatable)
+    /// Mount a volume or a folder: SOURCE:TARGET or TARGET, with :OPTIONS (repeatable)
     #[arg(short, long = "volume", value_name = "SPEC")]
     pub(crate) volumes: Vec<String>,
     /// Mount: type=bind|volume|tmpfs,source=,target=,... (repeatable)
     #[arg(long = "mount", value_name = "SPEC")]
     pub(crate) mounts: Vec<String>,
-    /// Mount a tmpfs: TARGET[:OPTIONS] (repeatable)
+    /// Mount a tmpfs: TARGET, with :OPTIONS (repeatable)
     #[arg(long, value_name = "SPEC")]
     pub(crate) tmpfs: Vec<String>,
     /// Network: none, host, default or bridge

@@ -12,7 +12,7 @@ const VARIABLE: &str = "LONGSHORE_COMPONENTS";
 
 /// Where an engine finds what it does not hold itself.
 #[derive(Clone, Debug)]
-pub struct Components {
+pub(crate) struct Components {
     folder: PathBuf,
 }
 
@@ -22,7 +22,7 @@ impl Components {
     ///
     /// # Errors
     /// `NotFound` when there is none.
-    pub fn find(given: Option<&Path>) -> Result<Self> {
+    pub(crate) fn find(given: Option<&Path>) -> Result<Self> {
         let beside = || -> Option<PathBuf> {
             let exe = std::env::current_exe().ok()?;
             Some(exe.parent()?.parent()?.join("lib/longshore"))
@@ -46,7 +46,7 @@ impl Components {
     ///
     /// # Errors
     /// `NotFound` when it is in neither place.
-    pub fn shim(&self) -> Result<PathBuf> {
+    pub(crate) fn shim(&self) -> Result<PathBuf> {
         self.program("longshore-shim")
     }
 
@@ -54,7 +54,7 @@ impl Components {
     ///
     /// # Errors
     /// `NotFound` when it is not there.
-    pub fn init(&self) -> Result<PathBuf> {
+    pub(crate) fn init(&self) -> Result<PathBuf> {
         self.program("longshore-init")
     }
 

@@ -21,7 +21,7 @@ use longshore_loader::{Loaded, Registry};
 use longshore_performer::root::Root;
 
 pub use choice::Choice;
-pub use components::Components;
+pub(crate) use components::Components;
 pub(crate) use graph::GraphSlot;
 pub(crate) use network::NetworkSlot;
 pub use view::{DriverReason, DriverView};

@@ -26,7 +26,7 @@ impl Layers {
         let mut last = Error::corrupt(format!("no driver holds layer {}", row.chain_id))
             .hint("load the image again: a layer that is there is not unpacked twice");
         for source in sources {
-            match self.from_replica(row, &source, chain, slot) {
+            match self.copy_replica(row, &source, chain, slot) {
                 Ok(replica) => return Ok(replica),
                 Err(error) => {
                     tracing::warn!(chain_id = row.chain_id, from = source.driver, to = slot.name, %error, "cannot make a replica");
@@ -37,7 +37,7 @@ impl Layers {
         Err(last.context(format_args!("bring layer {} to driver {}", row.chain_id, slot.name)))
     }
 
-    fn from_replica(
+    fn copy_replica(
         &self,
         row: &LayerRow,
         source: &ReplicaRow,
