@@ -1,7 +1,7 @@
 //! The contracts of Longshore: four kinds of driver, their data, their errors, their wire form.
 //!
 //! A driver describes, the host performs. [`graph`] is where a newcomer starts reading; [`volume`],
-//! [`network`] and [`exec`] are built the same way. [`driver`] holds what all kinds share, [`steps`]
+//! [`network`] and [`exec`] are built the same way. [`driver`](mod@driver) holds what all kinds share, [`steps`]
 //! what drivers answer for the host to perform, [`wire`] how a call crosses a boundary, [`schema`]
 //! the description of all of this that the files in `schema/` defend.
 //!
