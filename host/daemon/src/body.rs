@@ -87,7 +87,34 @@ pub(crate) async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Incomin
         .ok_or_else(|| Refusal::bad("invalid JSON: the body is empty"))
 }
 
+/// Deepest nesting of a document. The parser stops at as much by itself, but not in members that it
+/// passes over.
+const DEPTH: usize = 128;
+
+/// Whether brackets and braces nest deeper than [`DEPTH`], those in texts left out.
+fn is_too_deep(text: &[u8]) -> bool {
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ if quoted => {}
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEPTH {
+            return true;
+        }
+    }
+    false
+}
+
 fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Refusal> {
+    if is_too_deep(text) {
+        return Err(Refusal::bad(format!("invalid JSON: it nests deeper than {DEPTH}")));
+    }
     let mut reader = serde_json::Deserializer::from_slice(text);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let field = error.path().to_string();

@@ -41,8 +41,8 @@ impl Engine {
     fn ask_with(&self, head: &[u8], body: &[u8]) -> String {
         let mut stream = UnixStream::connect(&self.socket).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        stream.write_all(head).unwrap();
-        // A refusal may come before all of a large body is sent.
+        // A refusal may come before all of a large head or body is sent.
+        let _ = stream.write_all(head);
         let _ = stream.write_all(body);
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
