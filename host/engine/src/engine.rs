@@ -1,5 +1,8 @@
 //! The engine as its users see it: asynchronous, every blocking step on a bounded pool.
 
+#[cfg(test)]
+mod defences;
+
 use std::io::{Read, Write};
 use std::sync::Arc;
 
@@ -419,12 +422,7 @@ impl Engine {
 }
 
 fn remove_volume(inner: &Inner, name: &str, force: bool) -> Result<()> {
-    let users = inner.containers.users_of_volume(name);
-    if !users.is_empty() {
-        return Err(Error::in_use(format!(
-            "remove {name}: volume is in use - [{}]",
-            users.join(", ")
-        )));
-    }
-    inner.volumes.remove(name, force)
+    inner
+        .volumes
+        .remove(name, force, &|| inner.containers.users_of_volume(name, ""))
 }
