@@ -370,7 +370,7 @@ impl Engine {
     /// Shows a session.
     pub async fn exec_inspect(&self, id: &str) -> Result<ExecSession> {
         let id = id.to_owned();
-        self.run(move |inner| Ok(inner.containers.exec_session(&id)?.1)).await
+        self.run(move |inner| inner.containers.exec_look(&id)).await
     }
 
     /// Sets the size of a session's terminal.

@@ -82,15 +82,24 @@ impl Containers {
             &record,
             !self.drivers.network_shares_host(&record.network)?,
         )?);
+        // Until the row speaks for them, its layers are kept by this.
+        let _pins = record.chain.iter().map(|top| self.layers.pin(top)).collect::<Vec<_>>();
         let chain = self.layers.chain(record.chain.as_deref(), &slot)?;
         let container = Container::new(id.clone(), record.clone());
         let _busy = container.begin();
-        self.make_volumes(&mut record)?;
+        self.make_volumes(&mut record, id.as_str())?;
         // The row is the operation: one without its layer is completed by the same call again, so
         // that making a container needs this one flush.
-        let added = self.store.write(|tx| tx.add_container(&record.to_row(id.as_str())?));
+        let added = self.store.write(|tx| {
+            if !tx.has_image(&record.image_id)? {
+                return Err(Error::not_found(format!("No such image: {}", record.image))
+                    .hint("it was removed meanwhile: load or import it again"));
+            }
+            tx.add_container(&record.to_row(id.as_str())?)
+        });
         if let Err(error) = added {
-            self.drop_anonymous_volumes(&record);
+            self.unmount_volumes(&record, id.as_str());
+            self.drop_anonymous_volumes(&record, id.as_str());
             return Err(error);
         }
         let made = self
@@ -106,12 +115,15 @@ impl Containers {
                 )
             });
         container.note_made();
-        *super::lock(&container.record) = record;
+        *super::lock(&container.record) = record.clone();
         if let Err(error) = made {
+            self.unmount_volumes(&record, id.as_str());
             self.remove_begun(&container, true)?;
             return Err(error);
         }
         self.insert(Arc::clone(&container));
+        // From here on the table says who uses a volume.
+        self.unmount_volumes(&record, id.as_str());
         Ok(CreatedContainer {
             id: id.to_string(),
             warnings,
@@ -134,31 +146,26 @@ impl Containers {
     }
 
     /// Makes the volumes that are not there yet, and names the anonymous ones.
-    fn make_volumes(&self, record: &mut Record) -> Result<()> {
+    fn make_volumes(&self, record: &mut Record, id: &str) -> Result<()> {
         let driver = record.host.volume_driver.clone().filter(|d| !d.is_empty());
-        let mut made: Vec<String> = Vec::new();
+        let mut made: Vec<(String, bool)> = Vec::new();
         for mount in &mut record.mounts {
             if let MountSource::Volume { name, anonymous } = &mut mount.source {
                 if *anonymous {
                     *name = hex::encode(random::<32>()?);
                 }
-                let spec = mounts::volume_spec(&record.host, &mount.target);
-                let result = self.volumes.ensure(
-                    name,
-                    spec.driver.as_deref().or(driver.as_deref()),
-                    spec.options,
-                    spec.labels,
-                    *anonymous,
-                );
-                if let Err(error) = result {
-                    for name in &made {
-                        let _ = self.volumes.remove(name, true);
+                let mut spec = mounts::volume_spec(&record.host, &mount.target);
+                spec.driver = spec.driver.or_else(|| driver.clone());
+                if let Err(error) = self.volumes.ensure_held(name, id, spec, *anonymous) {
+                    for (name, anonymous) in &made {
+                        self.volumes.unmount(name, id);
+                        if *anonymous {
+                            let _ = self.volumes.remove(name, true, &Vec::new);
+                        }
                     }
                     return Err(error.context(format_args!("mount at {}", mount.target)));
                 }
-                if *anonymous {
-                    made.push(name.clone());
-                }
+                made.push((name.clone(), *anonymous));
             }
         }
         Ok(())

@@ -85,7 +85,17 @@ impl Containers {
         let id = ExecId::from_random(random()?);
         let mut execs = lock(&container.execs);
         if execs.len() >= MAX_SESSIONS {
-            execs.retain(|_, session| session.is_running());
+            execs.retain(|_, session| session.code.is_none());
+            if execs.len() >= MAX_SESSIONS {
+                return Err(Error::new(
+                    longshore_core::ErrorKind::Exhausted,
+                    format!(
+                        "container {} has {MAX_SESSIONS} exec sessions, the most there can be",
+                        container.id
+                    ),
+                )
+                .hint("end some of them, or restart the container"));
+            }
         }
         execs.insert(
             id.to_string(),
@@ -115,6 +125,23 @@ impl Containers {
                     id.chars().take(80).collect::<String>()
                 ))
             })
+    }
+
+    /// A session as it is now. A client may see the end of its stream before this engine is told of the
+    /// end of the process; the shim has one thread, so what it is asked after that it answers after it.
+    pub(crate) fn exec_look(&self, id: &str) -> Result<ExecSession> {
+        let (container, session) = self.exec_session(id)?;
+        if !session.is_running() {
+            return Ok(session);
+        }
+        let report = container.live().and_then(|live| live.report().ok());
+        let code = report
+            .and_then(|report| report.execs.into_iter().find(|exec| exec.exec_id.as_str() == id))
+            .and_then(|exec| exec.code);
+        if let (Some(code), Some(session)) = (code, lock(&container.execs).get_mut(id)) {
+            session.code.get_or_insert(code);
+        }
+        Ok(self.exec_session(id)?.1)
     }
 
     /// Starts a session; its client's connection, if it has one, goes to the shim.
@@ -151,7 +178,10 @@ impl Containers {
             (false, None) => Stdio::Null,
         };
         if let Some(session) = lock(&container.execs).get_mut(id) {
-            session.started = true;
+            // Of two that start it at once, one gets here first.
+            if std::mem::replace(&mut session.started, true) {
+                return Err(Error::in_use(format!("exec {id} was started already")));
+            }
         }
         let request = Request::Exec(Box::new(Exec {
             exec_id,

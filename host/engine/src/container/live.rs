@@ -22,6 +22,8 @@ pub(crate) struct Status {
     pub(crate) exit: Option<(i64, String)>,
     /// The exit has been taken into the container's record, and what had to follow it has.
     pub(crate) settled: bool,
+    /// The start failed and its reason is recorded: what the shim says after that is not an end.
+    pub(crate) given_up: bool,
 }
 
 /// One life of a container: from its shim's start until the shim is gone.
@@ -32,7 +34,7 @@ pub(crate) struct Live {
     changed: Condvar,
     /// Keeps the layer leased while it is mounted. Empty after an engine's restart, when the lease
     /// is the record's alone.
-    _layer: Option<Arc<Active>>,
+    layer: Mutex<Option<Arc<Active>>>,
 }
 
 impl Live {
@@ -41,7 +43,7 @@ impl Live {
             client,
             status: Mutex::new(status),
             changed: Condvar::new(),
-            _layer: layer,
+            layer: Mutex::new(layer),
         })
     }
 
@@ -50,6 +52,11 @@ impl Live {
         let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
         let response = self.client.call(request, &borrowed)?;
         Ok((response.reply, response.descriptors))
+    }
+
+    /// Gives the layer's lease back: the shim is gone. Whoever still listens does not keep it.
+    pub(crate) fn release(&self) {
+        drop(lock(&self.layer).take());
     }
 
     pub(crate) fn status(&self) -> Status {

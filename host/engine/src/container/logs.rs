@@ -173,3 +173,88 @@ fn pass_on(
     }
     Ok(to.flush().is_ok())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn line(text: &str, stream: &str, second: u32) -> String {
+        let time = format!("2024-01-01T00:00:{second:02}Z");
+        serde_json::json!({"log": format!("{text}\n"), "stream": stream, "time": time}).to_string() + "\n"
+    }
+
+    fn read(content: &str, request: &LogRequest) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        std::fs::write(&path, content).unwrap();
+        let mut reader = BufReader::new(File::open(&path).unwrap());
+        let mut out = Vec::new();
+        assert!(pass_on(&mut reader, request, true, &mut out, true).unwrap());
+        String::from_utf8(out).unwrap()
+    }
+
+    fn both() -> LogRequest {
+        LogRequest {
+            stdout: true,
+            stderr: true,
+            ..LogRequest::default()
+        }
+    }
+
+    #[test]
+    fn streams_times_and_the_last_lines_are_chosen() {
+        let content = line("a", "stdout", 1) + &line("b", "stderr", 2) + &line("c", "stdout", 3);
+        assert_eq!(read(&content, &both()), "a\nb\nc\n");
+        assert_eq!(
+            read(
+                &content,
+                &LogRequest {
+                    stderr: false,
+                    ..both()
+                }
+            ),
+            "a\nc\n"
+        );
+        assert_eq!(
+            read(
+                &content,
+                &LogRequest {
+                    tail: Some(2),
+                    ..both()
+                }
+            ),
+            "b\nc\n"
+        );
+        assert_eq!(
+            read(
+                &content,
+                &LogRequest {
+                    tail: Some(0),
+                    ..both()
+                }
+            ),
+            ""
+        );
+        let first = crate::image::parse_time("2024-01-01T00:00:02Z");
+        assert_eq!(read(&content, &LogRequest { since: first, ..both() }), "b\nc\n");
+        assert_eq!(read(&content, &LogRequest { until: first, ..both() }), "a\nb\n");
+    }
+
+    #[test]
+    fn a_damaged_line_is_passed_over_and_a_partial_one_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let (whole, half) = (line("a", "stdout", 1), line("b", "stdout", 2));
+        let cut = half.len() / 2;
+        std::fs::write(&path, format!("{{\"log\": broken\n{whole}{}", &half[..cut])).unwrap();
+        let mut reader = BufReader::new(File::open(&path).unwrap());
+        let mut out = Vec::new();
+        pass_on(&mut reader, &both(), true, &mut out, true).unwrap();
+        assert_eq!(out, b"a\n");
+        let mut more = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+        more.write_all(&half.as_bytes()[cut..]).unwrap();
+        pass_on(&mut reader, &both(), true, &mut out, false).unwrap();
+        assert_eq!(out, b"a\nb\n");
+    }
+}

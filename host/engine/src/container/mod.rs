@@ -11,7 +11,7 @@ mod exec;
 mod files;
 mod live;
 mod logs;
-mod mounts;
+pub(crate) mod mounts;
 mod network;
 pub(crate) mod record;
 mod recover;
@@ -57,6 +57,8 @@ pub(crate) struct Container {
     changed: Condvar,
     /// Whether its layer is known to be there whole.
     made: std::sync::atomic::AtomicBool,
+    /// Whether it was removed: a verb that waited for the removal finds nothing to change.
+    gone: std::sync::atomic::AtomicBool,
     /// Changes whenever something about its life has.
     lives: tokio::sync::watch::Sender<u64>,
     /// How many lives have ended.
@@ -90,6 +92,7 @@ impl Container {
             busy: Mutex::new(false),
             changed: Condvar::new(),
             made: std::sync::atomic::AtomicBool::new(false),
+            gone: std::sync::atomic::AtomicBool::new(false),
             lives: tokio::sync::watch::Sender::new(0),
             ends: std::sync::atomic::AtomicU64::new(0),
             waiting: Mutex::default(),
@@ -113,6 +116,26 @@ impl Container {
         }
         *busy = true;
         Busy(self)
+    }
+
+    /// The same for a verb that a user asked for.
+    ///
+    /// # Errors
+    /// `NotFound` when it was removed meanwhile.
+    fn begin_verb(&self) -> Result<Busy<'_>> {
+        let busy = self.begin();
+        if self.is_gone() {
+            return Err(Error::not_found(format!("No such container: {}", self.id)));
+        }
+        Ok(busy)
+    }
+
+    fn is_gone(&self) -> bool {
+        self.gone.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    fn note_gone(&self) {
+        self.gone.store(true, std::sync::atomic::Ordering::Release);
     }
 
     /// Whether a process of it runs.

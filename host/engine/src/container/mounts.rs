@@ -13,10 +13,10 @@ const MAX_MOUNTS: usize = 128;
 
 /// What a volume is made with when it is not there.
 #[derive(Debug, Default)]
-pub(super) struct VolumeSpec {
-    pub(super) driver: Option<String>,
-    pub(super) options: HashMap<String, String>,
-    pub(super) labels: HashMap<String, String>,
+pub(crate) struct VolumeSpec {
+    pub(crate) driver: Option<String>,
+    pub(crate) options: HashMap<String, String>,
+    pub(crate) labels: HashMap<String, String>,
 }
 
 /// All mounts, in the order of their targets' depth. A target that is given twice is refused; the
@@ -145,7 +145,10 @@ fn bind_spec(text: &str) -> Result<Mount> {
             if path.contains('\0') || path.split('/').any(|part| part == "..") {
                 return Err(wrong("the source must not hold \"..\" or a NUL byte"));
             }
-            mount.source = MountSource::Bind(clean(path));
+            mount.source = MountSource::Bind {
+                path: clean(path),
+                make: true,
+            };
             mount.copy_up = false;
         }
         Some(name) => {
@@ -190,7 +193,10 @@ fn mount_spec(asked: &models::Mount) -> Result<Mount> {
                 .and_then(|options| options.propagation)
                 .map(|propagation| propagation.to_string())
                 .filter(|text| !text.is_empty());
-            mount.source = MountSource::Bind(clean(&source));
+            mount.source = MountSource::Bind {
+                path: clean(&source),
+                make: false,
+            };
             mount.copy_up = false;
         }
         Some(models::MountType::VOLUME) | None => {
@@ -252,7 +258,10 @@ mod tests {
 
     #[test]
     fn binds_are_read_as_docker_reads_them() {
-        assert_eq!(bind_spec("/a:/b:ro").unwrap().source, MountSource::Bind("/a".into()));
+        assert!(matches!(
+            bind_spec("/a:/b:ro").unwrap().source,
+            MountSource::Bind { path, make: true } if path == "/a"
+        ));
         assert!(bind_spec("/a:/b:ro").unwrap().read_only);
         assert!(matches!(
             bind_spec("data:/b").unwrap().source,

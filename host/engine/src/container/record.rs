@@ -57,8 +57,13 @@ pub(crate) struct Mount {
 /// What is mounted.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub(crate) enum MountSource {
-    /// A path of the host that the user wrote.
-    Bind(String),
+    /// A path of the host that the user wrote. `make`: a missing one is made, as `-v` has it and
+    /// `--mount` has not.
+    Bind {
+        path: String,
+        #[serde(default)]
+        make: bool,
+    },
     /// A volume; anonymous ones go with the container.
     Volume { name: String, anonymous: bool },
     /// A file system in memory, with mount options by name.

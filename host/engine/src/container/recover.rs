@@ -46,6 +46,11 @@ impl Containers {
         match adopt(folder.as_fd())? {
             Adoption::Alive(_) => self.take_up(container, folder.as_fd()),
             Adoption::Gone(_) => {
+                // A container of --rm has its start in no row.
+                if let Some(report) = files::read_state(folder.as_fd())? {
+                    let mut record = lock(&container.record);
+                    record.started = record.started.take().or(report.started);
+                }
                 self.kill_cgroup(container);
                 self.without_shim(container)
             }

@@ -10,7 +10,7 @@ impl Containers {
     /// Removes a container. One that runs needs `force`; `volumes` removes its anonymous volumes
     /// too.
     pub(crate) fn remove(&self, container: &Arc<Container>, force: bool, volumes: bool) -> Result<()> {
-        let _busy = container.begin();
+        let _busy = container.begin_verb()?;
         if container.is_running() {
             if !force {
                 let name = container.record().name;
@@ -32,11 +32,12 @@ impl Containers {
         let slot = self.drivers.graph(&record.driver)?;
         self.layers.remove_container_layer(&slot, &record.layer_ref()?)?;
         if volumes {
-            self.drop_anonymous_volumes(&record);
+            self.drop_anonymous_volumes(&record, id);
         }
         remove_folder(&self.paths.container(id))?;
         remove_folder(&self.paths.container_run(id))?;
         self.store.write(|tx| tx.remove_container(id))?;
+        container.note_gone();
         self.forget(id);
         container.touch();
         if let Err(error) = self.layers.prune() {
@@ -45,21 +46,22 @@ impl Containers {
         Ok(())
     }
 
-    pub(super) fn drop_anonymous_volumes(&self, record: &Record) {
+    pub(super) fn drop_anonymous_volumes(&self, record: &Record, own: &str) {
         for mount in &record.mounts {
             if let MountSource::Volume { name, anonymous: true } = &mount.source
                 && !name.is_empty()
-                && let Err(error) = self.volumes.remove(name, true)
+                && let Err(error) = self.volumes.remove(name, true, &|| self.users_of_volume(name, own))
             {
                 tracing::warn!(volume = name, %error, "an anonymous volume could not be removed");
             }
         }
     }
 
-    /// Containers that use a volume.
-    pub(crate) fn users_of_volume(&self, name: &str) -> Vec<String> {
+    /// Containers that use a volume, other than `but`.
+    pub(crate) fn users_of_volume(&self, name: &str, but: &str) -> Vec<String> {
         self.all()
             .iter()
+            .filter(|container| container.id.as_str() != but)
             .filter(|container| {
                 container
                     .record()

@@ -115,8 +115,8 @@ fn add_mount(input: &mut SpecInput, mount: &Mount, volume: &mut usize, run: &Pat
             });
             return Ok(());
         }
-        MountSource::Bind(path) => {
-            check_bind(path, private)?;
+        MountSource::Bind { path, make } => {
+            check_bind(path, *make, private)?;
             path.clone()
         }
         MountSource::Volume { .. } => {
@@ -132,15 +132,31 @@ fn add_mount(input: &mut SpecInput, mount: &Mount, volume: &mut usize, run: &Pat
     Ok(())
 }
 
-/// A path of the host that a user named: it must be there, and not be among the engine's own files,
-/// where a container could change what every other one is made of.
-fn check_bind(path: &str, private: &[&PathBuf]) -> Result<()> {
-    let Ok(real) = std::fs::canonicalize(path) else {
-        return Err(Error::invalid(format!(
-            "invalid mount config for type \"bind\": bind source path does not exist: {path}"
-        ))
-        .hint("make it first: what a typing error names is not made for you"));
+/// A path of the host that a user named: it must be there, or be made where `make` says so, and not
+/// be among the engine's own files, where a container could change what every other one is made of.
+fn check_bind(path: &str, make: bool, private: &[&PathBuf]) -> Result<()> {
+    let real = match std::fs::canonicalize(path) {
+        Ok(real) => real,
+        Err(error) if make && error.kind() == std::io::ErrorKind::NotFound => {
+            // What it would lie in is judged before anything is made.
+            let there = Path::new(path)
+                .ancestors()
+                .find_map(|part| std::fs::canonicalize(part).ok());
+            outside(path, &there.unwrap_or_default(), private)?;
+            crate::paths::make_dir(Path::new(path), 0o755)?;
+            std::fs::canonicalize(path).map_err(|e| Error::io(format!("open bind source {path}"), &e))?
+        }
+        Err(_) => {
+            return Err(Error::invalid(format!(
+                "invalid mount config for type \"bind\": bind source path does not exist: {path}"
+            ))
+            .hint("make it first, or use -v, which makes a missing folder"));
+        }
     };
+    outside(path, &real, private)
+}
+
+fn outside(path: &str, real: &Path, private: &[&PathBuf]) -> Result<()> {
     match private.iter().find(|folder| real.starts_with(folder)) {
         Some(folder) => Err(Error::new(
             longshore_core::ErrorKind::Denied,
@@ -331,5 +347,49 @@ impl Containers {
                 .ok_or_else(|| Error::corrupt("the shim answered no root")),
             (other, _) => Err(unexpected("root", &other)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_missing_bind_source_is_made_only_where_that_was_asked_for() {
+        let root = tempfile::tempdir().unwrap();
+        let own = root.path().join("own");
+        std::fs::create_dir(&own).unwrap();
+        let private = [&own];
+        let missing = root.path().join("a/b");
+        let path = missing.to_str().unwrap();
+        let error = check_bind(path, false, &private).unwrap_err();
+        assert!(error.message.contains("does not exist") && !missing.exists(), "{error}");
+        check_bind(path, true, &private).unwrap();
+        assert!(missing.is_dir());
+        let inside = own.join("x/y");
+        let error = check_bind(inside.to_str().unwrap(), true, &private).unwrap_err();
+        assert_eq!(error.kind, longshore_core::ErrorKind::Denied);
+        assert!(!own.join("x").exists(), "nothing is made before it is judged");
+    }
+
+    #[test]
+    fn swap_is_twice_the_memory_unless_said_otherwise() {
+        let host = models::HostConfig {
+            memory: Some(64 << 20),
+            ..Default::default()
+        };
+        assert_eq!(resources(&host).memory_swap, Some(128 << 20));
+        assert_eq!(resources(&models::HostConfig::default()).memory_swap, None);
+    }
+
+    #[test]
+    fn a_name_without_a_value_leaves_the_environment() {
+        let config = models::ContainerConfig {
+            env: Some(vec!["A=1".into(), "GONE".into()]),
+            tty: Some(true),
+            ..Default::default()
+        };
+        assert_eq!(environment(&config), [PATH, "A=1", "TERM=xterm"]);
     }
 }

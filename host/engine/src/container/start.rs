@@ -7,7 +7,7 @@
 //! the reason in its record.
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use longshore_core::graph::Access;
@@ -32,7 +32,7 @@ impl Containers {
     /// # Errors
     /// `Invalid` with errno `ENOENT` or `EACCES` when the entry is not there or cannot run.
     pub(crate) fn start(self: &Arc<Self>, container: &Arc<Container>) -> Result<bool> {
-        let _busy = container.begin();
+        let _busy = container.begin_verb()?;
         self.start_begun(container)
     }
 
@@ -52,10 +52,30 @@ impl Containers {
                 oom: false,
                 at: now(),
             });
+            let auto_remove = record.auto_remove();
             drop(record);
-            self.save(container)?;
+            self.put_away(container);
+            if auto_remove {
+                // As after an end: whoever waits for the removal is told.
+                self.remove_begun(container, true)?;
+            } else {
+                self.save(container)?;
+            }
         }
         result.map(|()| true)
+    }
+
+    /// Takes back what a start that failed had taken: volumes, network, run folder.
+    fn put_away(&self, container: &Container) {
+        let id = container.id.as_str();
+        self.unmount_volumes(&container.record(), id);
+        self.leave_network(&container.record(), id);
+        let run = self.paths.container_run(id);
+        if let Err(error) = std::fs::remove_dir_all(&run)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %run.display(), %error, "a run folder could not be removed yet");
+        }
     }
 
     fn start_life(self: &Arc<Self>, container: &Arc<Container>, waiting: Vec<AttachRequest>) -> Result<()> {
@@ -84,7 +104,7 @@ impl Containers {
         let live = Live::new(client, Some(Arc::clone(&active)), Status::default());
         let booted = self.boot(container, &live, &record, &run, &data, active.mount(), mounts, network);
         if let Err(error) = booted {
-            self.abandon(&live, id);
+            abandon(&live);
             return Err(error);
         }
         // From here on the life is known: its end is listened for before it can come.
@@ -100,7 +120,7 @@ impl Containers {
             }
             Err(error) => {
                 lock(&container.live).take();
-                self.abandon(&live, id);
+                abandon(&live);
                 Err(start_error(&record, error))
             }
         }
@@ -207,14 +227,6 @@ impl Containers {
         }
     }
 
-    /// Ends a shim whose container did not come to run.
-    fn abandon(&self, live: &Live, id: &str) {
-        if live.call(Request::Delete { force: true }, Vec::new()).is_err() {
-            let _ = live.call(Request::Quit, Vec::new());
-        }
-        let _ = std::fs::remove_dir_all(self.paths.container_run(id));
-    }
-
     /// Listens to a shim on a thread of its own, until the shim is gone.
     pub(super) fn listen(
         self: &Arc<Self>,
@@ -230,7 +242,12 @@ impl Containers {
                 container.note_event(event);
                 container.touch();
             };
-            live.listen(notices, on_event, |exit| containers.ended(&container, exit));
+            let life = Arc::clone(&live);
+            live.listen(notices, on_event, |exit| {
+                if !life.status().given_up {
+                    containers.ended(&container, exit);
+                }
+            });
             container.touch();
             containers.after_end(&container);
         });
@@ -255,18 +272,43 @@ impl Containers {
         if lost {
             self.kill_cgroup(container);
         }
-        if auto_remove {
-            return;
-        }
-        if let Err(error) = self.save(container) {
+        let kept = if auto_remove {
+            self.leave_exit(container)
+        } else {
+            self.save(container)
+        };
+        if let Err(error) = kept {
             tracing::warn!(container = %container.id, %error, "an end could not be recorded");
         }
+    }
+
+    /// Writes how a container of `--rm` ended into its folder, without a flush: an engine that follows
+    /// one that was killed between this end and the removal knows by it that the removal was due.
+    fn leave_exit(&self, container: &Arc<Container>) -> Result<()> {
+        let folder = self.paths.container(container.id.as_str());
+        let data = File::open(&folder).map_err(|e| Error::io(format!("open {}", folder.display()), &e))?;
+        let Some(ended) = container.record().ended else {
+            return Ok(());
+        };
+        let exit = longshore_shim::ExitRecord {
+            code: u8::try_from(ended.code).unwrap_or(u8::MAX),
+            signal: None,
+            oom: ended.oom,
+            time: ended.at,
+        };
+        let durability = longshore_shim::files::Durability::None;
+        Ok(longshore_shim::files::replace(
+            data.as_fd(),
+            places::EXIT,
+            &exit,
+            durability,
+        )?)
     }
 
     /// What follows an end: the life's things are put away, and a container of `--rm` goes.
     fn after_end(self: &Arc<Self>, container: &Arc<Container>) {
         let _busy = container.begin();
-        if container.is_running() {
+        if container.is_running() || container.is_gone() {
             return;
         }
         let done = if container.record().auto_remove() {
@@ -288,6 +330,7 @@ impl Containers {
                 // A shim that is gone has nothing left to end.
                 Err(error) => tracing::debug!(container = id, %error, "the shim did not answer its end"),
             }
+            live.release();
             self.unmount_volumes(&container.record(), id);
             self.leave_network(&container.record(), id);
         }
@@ -310,18 +353,27 @@ impl Containers {
                         .mount(name, id, mount, root)
                         .map_err(|e| e.context(format_args!("mount volume {name}"))),
                 ),
-                MountSource::Bind(_) | MountSource::Tmpfs(_) => None,
+                MountSource::Bind { .. } | MountSource::Tmpfs(_) => None,
             })
             .collect()
     }
 
-    fn unmount_volumes(&self, record: &Record, id: &str) {
+    pub(super) fn unmount_volumes(&self, record: &Record, id: &str) {
         for mount in &record.mounts {
             if let MountSource::Volume { name, .. } = &mount.source {
                 self.volumes.unmount(name, id);
             }
         }
     }
+}
+
+/// Ends a shim whose container did not come to run.
+fn abandon(live: &Live) {
+    live.update(|s| s.given_up = true);
+    if live.call(Request::Delete { force: true }, Vec::new()).is_err() {
+        let _ = live.call(Request::Quit, Vec::new());
+    }
+    live.release();
 }
 
 /// The code that Docker's client would exit with.

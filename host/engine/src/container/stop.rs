@@ -63,7 +63,7 @@ impl Containers {
     /// Stops a container: its stop signal, then after `timeout` seconds (negative: never) a kill.
     /// A container that does not run is stopped already; answers whether it ran.
     pub(crate) fn stop(&self, container: &Arc<Container>, signal: Option<&str>, timeout: Option<i64>) -> Result<bool> {
-        let _busy = container.begin();
+        let _busy = container.begin_verb()?;
         self.stop_begun(container, signal, timeout)
     }
 
@@ -116,7 +116,7 @@ impl Containers {
 
     /// Freezes or thaws all processes.
     pub(crate) fn freeze(&self, container: &Arc<Container>, frozen: bool) -> Result<()> {
-        let _busy = container.begin();
+        let _busy = container.begin_verb()?;
         let live = container.running()?;
         if live.status().paused == frozen {
             let state = if frozen { "already" } else { "not" };

@@ -163,7 +163,7 @@ impl Containers {
 
     fn mount_point(&self, mount: &Mount) -> models::MountPoint {
         let (typ, name, source, driver) = match &mount.source {
-            MountSource::Bind(path) => ("bind", None, path.clone(), None),
+            MountSource::Bind { path, .. } => ("bind", None, path.clone(), None),
             MountSource::Volume { name, .. } => (
                 "volume",
                 Some(name.clone()),

@@ -11,6 +11,8 @@ pub struct Waiter {
     containers: Arc<Containers>,
     container: Arc<Container>,
     changes: tokio::sync::watch::Receiver<u64>,
+    /// Ends before the wait was begun: one that comes before it is awaited counts.
+    before: u64,
 }
 
 impl Waiter {
@@ -18,6 +20,7 @@ impl Waiter {
         Self {
             containers: Arc::clone(containers),
             changes: container.lives.subscribe(),
+            before: container.ends(),
             container,
         }
     }
@@ -45,8 +48,7 @@ impl Waiter {
     /// # Errors
     /// As [`stopped`](Self::stopped).
     pub async fn next_exit(mut self) -> Result<i64> {
-        let before = self.container.ends();
-        while self.container.ends() == before {
+        while self.container.ends() == self.before {
             if self.changes.changed().await.is_err() {
                 break;
             }

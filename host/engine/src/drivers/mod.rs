@@ -209,12 +209,14 @@ impl Drivers {
     /// The library of an exec driver, checked, for a shim to open.
     pub(crate) fn exec_library(&self, name: &str) -> Result<ExecLibrary> {
         let found = self.find("exec", name)?;
-        let path = found
-            .path()
-            .ok_or_else(|| Error::unsupported(format!("exec driver {name} is linked in; a shim needs a library")))?;
-        let file = std::fs::File::open(path).map_err(|e| Error::io(format!("open {}", path.display()), &e))?;
+        // The descriptor that was checked, not whatever its path names by now.
+        let file = found
+            .file()
+            .ok_or_else(|| Error::unsupported(format!("exec driver {name} is linked in; a shim needs a library")))?
+            .try_clone_to_owned()
+            .map_err(|e| Error::io(format!("pass on the library of exec driver {name}"), &e))?;
         Ok(ExecLibrary {
-            file: file.into(),
+            file,
             digest: found.digest().unwrap_or_default().to_owned(),
             options: values(&self.config(), &found),
         })

@@ -77,22 +77,36 @@ impl Images {
         names: &[Reference],
         slot: &Arc<GraphSlot>,
     ) -> Result<()> {
+        let recording = super::lock(&self.recording);
+        // From here on no layer that is there goes, and none comes but by this.
+        let _pins: Vec<_> = layers
+            .iter()
+            .map(|layer| self.layers.pin(&layer.row.chain_id))
+            .collect();
+        for layer in layers {
+            if self.layers.sealed_replica(&layer.row.chain_id, &slot.name)?.is_none() {
+                self.layers.write_record(slot, layer)?;
+            }
+        }
         self.write_config(&row.id, raw)?;
         self.layers.sync(slot)?;
-        // A layer that another load recorded meanwhile is there already: this copy of it goes.
-        let fresh: Vec<bool> = layers
-            .iter()
-            .map(|layer| Ok(self.layers.sealed_replica(&layer.row.chain_id, &slot.name)?.is_none()))
-            .collect::<Result<_>>()?;
-        self.store.write(|tx| {
+        let fresh = self.store.write(|tx| {
+            // A layer that another operation recorded meanwhile is there already: this copy of it
+            // goes.
+            let fresh: Vec<bool> = layers
+                .iter()
+                .map(|layer| Ok(tx.replica(&layer.row.chain_id, &slot.name)?.is_none()))
+                .collect::<Result<_>>()?;
             for (layer, _) in layers.iter().zip(&fresh).filter(|(_, fresh)| **fresh) {
                 Layers::record(tx, std::slice::from_ref(layer))?;
             }
             tx.put_image(row)?;
             names
                 .iter()
-                .try_for_each(|name| tx.put_name(&name.canonical(), &row.id))
+                .try_for_each(|name| tx.put_name(&name.canonical(), &row.id))?;
+            Ok(fresh)
         })?;
+        drop(recording);
         for (layer, _) in layers.iter().zip(&fresh).filter(|(_, fresh)| !**fresh) {
             self.layers.discard_copy(slot, layer);
         }

@@ -11,7 +11,7 @@ use longshore_archive::limits::Limits;
 use super::Images;
 use crate::drivers::GraphSlot;
 use crate::error::{Error, Result};
-use crate::layer::{Expected, Unrecorded};
+use crate::layer::{Expected, Pin, Unrecorded};
 use crate::reference::Reference;
 use crate::store::ImageRow;
 use crate::time::now_seconds;
@@ -45,17 +45,21 @@ impl Images {
 
     fn load_image(&self, image: &ArchiveImage, names: &[Reference], slot: &Arc<GraphSlot>) -> Result<Loaded> {
         super::config::ImageFile::parse(&image.config)?;
+        let _loading = super::lock(&self.loading);
         let mut fresh = Vec::new();
-        let done = self.load_layers(image, slot, &mut fresh).and_then(|(chain, size)| {
-            let row = ImageRow {
-                id: image.config_digest.to_string(),
-                chain,
-                size,
-                created: now_seconds(),
-            };
-            self.record(&row, &image.config, &fresh, names, slot)?;
-            Ok(row.id)
-        });
+        let mut pins = Vec::new();
+        let done = self
+            .load_layers(image, slot, &mut fresh, &mut pins)
+            .and_then(|(chain, size)| {
+                let row = ImageRow {
+                    id: image.config_digest.to_string(),
+                    chain,
+                    size,
+                    created: now_seconds(),
+                };
+                self.record(&row, &image.config, &fresh, names, slot)?;
+                Ok(row.id)
+            });
         match done {
             Ok(id) => Ok(Loaded {
                 id,
@@ -63,17 +67,23 @@ impl Images {
             }),
             Err(error) => {
                 self.layers.discard(slot, fresh);
+                drop(pins);
+                // What was kept for this load may have lost its last user meanwhile.
+                if let Err(error) = self.layers.prune() {
+                    tracing::warn!(%error, "layers that nothing needs could not be removed yet");
+                }
                 Err(error)
             }
         }
     }
 
     /// Unpacks the layers that are not here yet. Answers the topmost chain ID and the size of all.
-    fn load_layers(
-        &self,
+    fn load_layers<'a>(
+        &'a self,
         image: &ArchiveImage,
         slot: &Arc<GraphSlot>,
         fresh: &mut Vec<Unrecorded>,
+        pins: &mut Vec<Pin<'a>>,
     ) -> Result<(Option<String>, i64)> {
         let mut parent: Option<ChainId> = None;
         let mut size = 0_i64;
@@ -84,6 +94,7 @@ impl Images {
             };
             let below = parent.map(|id| id.to_string());
             parent = Some(chain_id);
+            pins.push(self.layers.pin(&chain_id.to_string()));
             let known = self.store.read(|tx| tx.layer(&chain_id.to_string()))?;
             if let Some(known) = known {
                 size = size.saturating_add(known.size);

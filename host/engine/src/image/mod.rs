@@ -10,7 +10,7 @@ mod load;
 mod save;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bollard_stubs::models;
 
@@ -29,6 +29,11 @@ pub(crate) struct Images {
     store: Arc<Store>,
     layers: Arc<Layers>,
     paths: Paths,
+    /// Held while layers of an archive are unpacked: of two loads of one layer, the second finds the
+    /// first one's.
+    loading: Mutex<()>,
+    /// Held while an image's config and rows come or go together.
+    recording: Mutex<()>,
 }
 
 /// An image that a name or ID stands for.
@@ -39,8 +44,17 @@ pub(crate) struct Image {
     pub(crate) file: ImageFile,
 }
 
+fn lock(mutex: &Mutex<()>) -> MutexGuard<'_, ()> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn hex_of(id: &str) -> &str {
     id.strip_prefix("sha256:").unwrap_or(id)
+}
+
+fn missing(word: &str) -> Error {
+    let shown: String = word.chars().take(100).collect();
+    Error::not_found(format!("No such image: {shown}")).hint("not here: `longshore load` or `longshore import` it")
 }
 
 /// Names as users see them.
@@ -53,16 +67,17 @@ fn familiar(names: &[String]) -> Vec<String> {
 
 impl Images {
     pub(crate) fn new(store: Arc<Store>, layers: Arc<Layers>, paths: Paths) -> Self {
-        Self { store, layers, paths }
+        Self {
+            store,
+            layers,
+            paths,
+            loading: Mutex::default(),
+            recording: Mutex::default(),
+        }
     }
 
     /// What a user's word stands for: a name, an ID, or the beginning of one.
     pub(crate) fn resolve_row(&self, word: &str) -> Result<ImageRow> {
-        let missing = || {
-            let shown: String = word.chars().take(100).collect();
-            Error::not_found(format!("No such image: {shown}"))
-                .hint("not here: `longshore load` or `longshore import` it")
-        };
         let hex = hex_of(word);
         let is_hex = (1..=64).contains(&hex.len()) && hex.bytes().all(|b| b.is_ascii_hexdigit());
         self.store.read(|tx| {
@@ -81,7 +96,7 @@ impl Images {
             if word.len() != 64 && !word.starts_with("sha256:") {
                 Reference::parse(word)?;
             }
-            Err(missing())
+            Err(missing(word))
         })
     }
 
@@ -306,9 +321,25 @@ impl Images {
                 )));
             }
         }
-        self.store.write(|tx| tx.remove_image(&row.id))?;
+        {
+            let _recording = lock(&self.recording);
+            self.store.write(|tx| {
+                // A container that is being made has its row before it is in anybody's list.
+                let needle = format!("\"image_id\":\"{}\"", row.id);
+                if !force && tx.containers()?.iter().any(|container| container.doc.contains(&needle)) {
+                    return Err(Error::in_use(format!(
+                        "conflict: unable to delete {short} (must be forced) - a container is using it"
+                    ))
+                    .hint("remove the container first"));
+                }
+                if !tx.has_image(&row.id)? {
+                    return Err(missing(word));
+                }
+                tx.remove_image(&row.id)
+            })?;
+            let _ = std::fs::remove_file(self.paths.image_config(hex_of(&row.id)));
+        }
         self.mirror_names();
-        let _ = std::fs::remove_file(self.paths.image_config(hex_of(&row.id)));
         let mut items: Vec<_> = names.iter().map(untagged).collect();
         let deleted = |id: String| models::ImageDeleteResponseItem {
             untagged: None,

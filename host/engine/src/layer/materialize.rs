@@ -9,7 +9,7 @@ use std::sync::Arc;
 use longshore_archive::digest::Digest;
 use longshore_core::graph::LayerRef;
 
-use super::{Expected, Layers, layer_ref};
+use super::{Expected, Layers, layer_ref, lock};
 use crate::drivers::GraphSlot;
 use crate::error::{Error, Result};
 use crate::store::{LayerRow, ReplicaRow, ReplicaState};
@@ -17,6 +17,10 @@ use crate::store::{LayerRow, ReplicaRow, ReplicaState};
 impl Layers {
     /// Makes the replica of `row` in `slot`, over `chain` which is there already, and records it.
     pub(super) fn materialize(&self, row: &LayerRow, chain: &[LayerRef], slot: &Arc<GraphSlot>) -> Result<ReplicaRow> {
+        let _making = lock(&self.making);
+        if let Some(replica) = self.sealed_replica(&row.chain_id, &slot.name)? {
+            return Ok(replica);
+        }
         let sources: Vec<ReplicaRow> = self
             .store
             .read(|tx| tx.replicas(&row.chain_id))?
@@ -73,7 +77,10 @@ impl Layers {
                 Err(_) => Err(Error::corrupt("the archive of a layer could not be put together")),
             }
         })?;
-        self.sync(slot)?;
+        if let Err(error) = self.write_record(slot, &unpacked).and_then(|()| self.sync(slot)) {
+            self.discard(slot, vec![unpacked]);
+            return Err(error);
+        }
         let replica = unpacked.replica.clone();
         self.store
             .write(|tx| Self::record(tx, std::slice::from_ref(&unpacked)))?;

@@ -9,8 +9,9 @@ mod active;
 mod materialize;
 mod record;
 
+use std::collections::HashMap;
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use longshore_archive::digest::{ChainId, Digest};
 use longshore_archive::limits::Limits;
@@ -39,6 +40,7 @@ pub(crate) struct Unrecorded {
     pub(crate) row: LayerRow,
     pub(crate) replica: ReplicaRow,
     operation: i64,
+    tar_split: Vec<u8>,
 }
 
 impl Unrecorded {
@@ -55,6 +57,36 @@ pub(crate) struct Layers {
     drivers: Arc<Drivers>,
     paths: Paths,
     actives: Actives,
+    /// Layers that an operation under way builds on, with how many do.
+    pins: Mutex<HashMap<String, usize>>,
+    /// Held while a replica is made from another driver's: two at once would leave one without a
+    /// record.
+    making: Mutex<()>,
+    /// Held while the files of a record come or go.
+    files: Mutex<()>,
+}
+
+/// Keeps a layer while it lives, with its ancestors, from being removed as unused.
+#[derive(Debug)]
+pub(crate) struct Pin<'a> {
+    layers: &'a Layers,
+    chain_id: String,
+}
+
+impl Drop for Pin<'_> {
+    fn drop(&mut self) {
+        let mut pins = lock(&self.layers.pins);
+        if let Some(count) = pins.get_mut(&self.chain_id) {
+            *count -= 1;
+            if *count == 0 {
+                pins.remove(&self.chain_id);
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn layer_ref(replica: &ReplicaRow) -> Result<LayerRef> {
@@ -76,6 +108,18 @@ impl Layers {
             drivers,
             paths,
             actives: Actives::default(),
+            pins: Mutex::default(),
+            making: Mutex::default(),
+            files: Mutex::default(),
+        }
+    }
+
+    /// Keeps a layer from being removed as unused until the answer is dropped.
+    pub(crate) fn pin(&self, chain_id: &str) -> Pin<'_> {
+        *lock(&self.pins).entry(chain_id.to_owned()).or_default() += 1;
+        Pin {
+            layers: self,
+            chain_id: chain_id.to_owned(),
         }
     }
 
@@ -168,7 +212,8 @@ impl Layers {
             .write(|tx| tx.begin_operation("layer", &slot.name, id.as_str(), "{}"))?;
         let made = self.unpack_into(slot, &id, parent, chain, archive, expected);
         match made {
-            Ok((row, note)) => Ok(Unrecorded {
+            Ok((row, note, tar_split)) => Ok(Unrecorded {
+                tar_split,
                 replica: ReplicaRow {
                     chain_id: row.chain_id.clone(),
                     driver: slot.name.clone(),
@@ -194,7 +239,7 @@ impl Layers {
         chain: &[LayerRef],
         archive: &mut dyn Read,
         expected: &Expected,
-    ) -> Result<(LayerRow, Note)> {
+    ) -> Result<(LayerRow, Note, Vec<u8>)> {
         let mut layer = slot.create(id, chain, Role::Layer)?;
         let unpacked = {
             let (mount, whiteouts) = slot.activate(&layer, chain, Access::Unpack)?;
@@ -224,8 +269,19 @@ impl Layers {
             parent: parent.map(str::to_owned),
             size: i64::try_from(unpacked.bytes).unwrap_or(i64::MAX),
         };
-        record::write(&self.paths, &slot.folder, &row, id.as_str(), &unpacked.tar_split)?;
-        Ok((row, layer.note))
+        Ok((row, layer.note, unpacked.tar_split))
+    }
+
+    /// Writes the files of a layer's record. They become durable with the layer's own flush.
+    pub(crate) fn write_record(&self, slot: &GraphSlot, layer: &Unrecorded) -> Result<()> {
+        let _files = lock(&self.files);
+        record::write(
+            &self.paths,
+            &slot.folder,
+            &layer.row,
+            &layer.replica.cache_id,
+            &layer.tar_split,
+        )
     }
 
     /// What lies below a layer that is being filled: where it holds a difference alone, the parent's
@@ -259,7 +315,7 @@ impl Layers {
     /// Takes back layers that were unpacked and shall not be recorded.
     pub(crate) fn discard(&self, slot: &Arc<GraphSlot>, layers: Vec<Unrecorded>) {
         for layer in layers.into_iter().rev() {
-            record::remove(&self.paths, &slot.folder, &layer.row.chain_id);
+            self.remove_record(slot, &layer.row.chain_id, &layer.replica.cache_id);
             match layer.layer_ref() {
                 Ok(own) => self.undo(slot, &own.id, &[], layer.operation),
                 Err(error) => tracing::warn!(%error, "a layer's own reference is malformed"),
@@ -267,13 +323,25 @@ impl Layers {
         }
     }
 
-    /// Takes back a copy of a layer that another operation recorded first. Its record's files are the
-    /// other one's now.
+    /// Removes a record's files unless they are another copy's by now.
+    fn remove_record(&self, slot: &GraphSlot, chain_id: &str, cache_id: &str) {
+        let _files = lock(&self.files);
+        if !record::check(&self.paths, &slot.folder, chain_id, cache_id)
+            .is_err_and(|e| e.kind == longshore_core::ErrorKind::Corrupt)
+        {
+            record::remove(&self.paths, &slot.folder, chain_id);
+        }
+    }
+
+    /// Takes back a copy of a layer that another operation recorded first.
     pub(crate) fn discard_copy(&self, slot: &Arc<GraphSlot>, layer: &Unrecorded) {
         if let Ok(own) = layer.layer_ref() {
             self.undo(slot, &own.id, &[], layer.operation);
         }
-        if let Ok(Some(kept)) = self.sealed_replica(&layer.row.chain_id, &slot.name) {
+        let _files = lock(&self.files);
+        if let Ok(Some(kept)) = self.sealed_replica(&layer.row.chain_id, &slot.name)
+            && record::check(&self.paths, &slot.folder, &layer.row.chain_id, &kept.cache_id).is_err()
+        {
             record::rename_cache_id(&self.paths, &slot.folder, &layer.row.chain_id, &kept.cache_id);
         }
     }
@@ -307,11 +375,9 @@ impl Layers {
             let unused = self.store.read(|tx| tx.unused_layers())?;
             let before = removed.len();
             for chain_id in unused {
-                if self.used_by_container(&chain_id)? {
-                    continue;
+                if self.remove_layer(&chain_id)? {
+                    removed.push(chain_id);
                 }
-                self.remove_layer(&chain_id)?;
-                removed.push(chain_id);
             }
             if removed.len() == before {
                 return Ok(removed);
@@ -319,32 +385,36 @@ impl Layers {
         }
     }
 
-    /// A container's layer stands on its image's chain even when the image was removed by force.
-    fn used_by_container(&self, chain_id: &str) -> Result<bool> {
-        let needle = format!("\"{chain_id}\"");
-        Ok(self
-            .store
-            .read(|tx| tx.containers())?
-            .iter()
-            .any(|container| container.doc.contains(&needle)))
-    }
-
-    fn remove_layer(&self, chain_id: &str) -> Result<()> {
-        let replicas = self.store.read(|tx| tx.replicas(chain_id))?;
+    /// Removes a layer when nothing refers to it. That is asked in the same change that removes it:
+    /// an image or a container may have come meanwhile. Answers whether it went.
+    fn remove_layer(&self, chain_id: &str) -> Result<bool> {
+        // Kept locked until the record is gone: who pins it after that does not find it.
+        let pins = lock(&self.pins);
+        if pins.contains_key(chain_id) {
+            return Ok(false);
+        }
         // The record goes first: a crash after it leaves trees without a record, which the next
         // start removes; the other way round would leave a record without a tree.
-        let operations = self.store.write(|tx| {
+        let (replicas, operations) = self.store.write(|tx| {
+            if !tx.unused_layers()?.iter().any(|unused| unused == chain_id) || used_by_container(tx, chain_id)? {
+                return Ok((Vec::new(), None));
+            }
+            let replicas = tx.replicas(chain_id)?;
             let operations = replicas
                 .iter()
                 .map(|replica| tx.begin_operation("layer", &replica.driver, &replica.cache_id, "{}"))
                 .collect::<Result<Vec<_>>>()?;
             tx.remove_layer(chain_id)?;
-            Ok(operations)
+            Ok((replicas, Some(operations)))
         })?;
+        drop(pins);
+        let Some(operations) = operations else {
+            return Ok(false);
+        };
         for (replica, operation) in replicas.iter().zip(operations) {
             let own = layer_ref(replica)?;
             let done = self.drivers.graph(&replica.driver).and_then(|slot| {
-                record::remove(&self.paths, &slot.folder, chain_id);
+                self.remove_record(&slot, chain_id, &replica.cache_id);
                 slot.remove(&own, &[])?;
                 self.store.write(|tx| tx.end_operation(operation))
             });
@@ -352,7 +422,7 @@ impl Layers {
                 tracing::warn!(chain_id, driver = replica.driver, %error, "a replica could not be removed yet");
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Undoes what an engine that died had begun, and puts right what does not agree.
@@ -406,6 +476,12 @@ impl Layers {
     ) -> Result<Arc<Active>> {
         self.actives.activate(slot, layer, chain, access)
     }
+}
+
+/// A container's layer stands on its image's chain even when the image was removed by force.
+fn used_by_container(tx: &Tx<'_>, chain_id: &str) -> Result<bool> {
+    let needle = format!("\"{chain_id}\"");
+    Ok(tx.containers()?.iter().any(|container| container.doc.contains(&needle)))
 }
 
 fn parse_chain(text: &str) -> Result<ChainId> {

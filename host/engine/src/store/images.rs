@@ -45,6 +45,14 @@ impl Tx<'_> {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
+    pub(crate) fn has_image(&self, id: &str) -> Result<bool> {
+        Ok(self
+            .inner
+            .query_row("SELECT EXISTS (SELECT 1 FROM images WHERE id = ?1)", [id], |row| {
+                row.get(0)
+            })?)
+    }
+
     pub(crate) fn put_image(&self, row: &ImageRow) -> Result<()> {
         self.inner.execute(
             "INSERT INTO images (id, chain, size, created) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",

@@ -42,8 +42,15 @@ impl Store {
     /// Opens or makes the database. One that cannot be read is put aside, named, and a new one is
     /// made: start-up always succeeds, and what lies in content-addressed files is found again.
     pub(crate) fn open(path: &Path) -> Result<(Self, Option<String>)> {
+        let lost = lost(path);
+        if lost.is_some() {
+            // A log of another database must not be played into the new one.
+            for suffix in ["db-wal", "db-shm"] {
+                let _ = std::fs::remove_file(path.with_extension(suffix));
+            }
+        }
         match Self::try_open(path) {
-            Ok(store) => Ok((store, None)),
+            Ok(store) => Ok((store, lost)),
             Err(error) if error.kind == longshore_core::ErrorKind::Corrupt => {
                 let aside = path.with_extension(format!("db.damaged-{}", std::process::id()));
                 std::fs::rename(path, &aside).map_err(|e| Error::io(format!("put {} aside", path.display()), &e))?;
@@ -109,5 +116,66 @@ impl Store {
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says so when the database is empty or gone while the data root holds what it spoke of.
+fn lost(path: &Path) -> Option<String> {
+    let how = match std::fs::metadata(path) {
+        Ok(there) if there.len() == 0 => "empty",
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "gone",
+        _ => return None,
+    };
+    let root = path.parent()?;
+    let held = ["containers", "image/imagedb/content/sha256"]
+        .iter()
+        .any(|folder| std::fs::read_dir(root.join(folder)).is_ok_and(|mut entries| entries.next().is_some()));
+    held.then(|| {
+        format!(
+            "{} was {how} although the data root holds images or containers; a new one was made: load the images again",
+            path.display()
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::Store;
+
+    #[test]
+    fn a_database_that_is_garbage_or_emptied_is_named_and_made_anew() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("longshore.db");
+        assert_eq!(Store::open(&path).unwrap().1, None, "a first start loses nothing");
+        std::fs::create_dir_all(root.path().join("containers/x")).unwrap();
+        assert_eq!(Store::open(&path).unwrap().1, None, "a whole one is taken as it is");
+        std::fs::write(&path, b"").unwrap();
+        assert!(Store::open(&path).unwrap().1.unwrap().contains("was empty"));
+        std::fs::write(&path, vec![0xa5; 20_000]).unwrap();
+        let (store, note) = Store::open(&path).unwrap();
+        assert!(note.unwrap().contains("was damaged"));
+        assert!(store.read(|tx| tx.images()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_name_has_one_container() {
+        let root = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(&root.path().join("longshore.db")).unwrap();
+        let add = |id: &str| {
+            let row = super::ContainerRow {
+                id: id.into(),
+                name: "web".into(),
+                doc: "{}".into(),
+            };
+            store.write(|tx| tx.add_container(&row))
+        };
+        add("one").unwrap();
+        let error = add("two").unwrap_err();
+        assert_eq!(error.kind, longshore_core::ErrorKind::AlreadyExists);
+        assert!(
+            error.message.contains("/web") && error.message.contains("one"),
+            "{error}"
+        );
     }
 }

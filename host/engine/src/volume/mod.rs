@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use bollard_stubs::models;
 use longshore_core::driver::OptionValue;
@@ -10,6 +10,7 @@ use longshore_core::types::{MountId, Note, VolumeName};
 use longshore_core::volume::VolumeRef;
 use serde::{Deserialize, Serialize};
 
+use crate::container::mounts::VolumeSpec;
 use crate::container::record::Mount;
 use crate::drivers::Drivers;
 use crate::error::{Error, Result};
@@ -53,12 +54,28 @@ pub(crate) struct Volumes {
     paths: Paths,
     /// Which containers hold which volume mounted.
     mounted: Mutex<HashMap<String, HashSet<String>>>,
+    /// Names that are being made, removed or mounted: one verb a name at a time.
+    changing: Mutex<HashSet<String>>,
+    changed: Condvar,
     /// The one mount of a volume that all consumers share, while anyone has it.
     shared: Mutex<HashMap<String, OwnedFd>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The right to change one volume; given back when dropped.
+struct Changing<'a> {
+    volumes: &'a Volumes,
+    name: String,
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        lock(&self.volumes.changing).remove(&self.name);
+        self.volumes.changed.notify_all();
+    }
 }
 
 impl Volumes {
@@ -68,7 +85,21 @@ impl Volumes {
             drivers,
             paths,
             mounted: Mutex::default(),
+            changing: Mutex::default(),
+            changed: Condvar::new(),
             shared: Mutex::default(),
+        }
+    }
+
+    /// Waits until no other verb changes this volume.
+    fn begin(&self, name: &str) -> Changing<'_> {
+        let mut changing = lock(&self.changing);
+        while !changing.insert(name.to_owned()) {
+            changing = self.changed.wait(changing).unwrap_or_else(PoisonError::into_inner);
+        }
+        Changing {
+            volumes: self,
+            name: name.to_owned(),
         }
     }
 
@@ -82,8 +113,17 @@ impl Volumes {
         Ok(serde_json::from_str(&row.doc)?)
     }
 
+    /// Makes a volume for a container that is being made, or takes the one that is there, and holds
+    /// it: until [`unmount`](Self::unmount) it cannot be removed.
+    pub(crate) fn ensure_held(&self, name: &str, container: &str, spec: VolumeSpec, anonymous: bool) -> Result<()> {
+        let _changing = self.begin(name);
+        self.ensure(name, spec.driver.as_deref(), spec.options, spec.labels, anonymous)?;
+        self.hold(name, container);
+        Ok(())
+    }
+
     /// Makes a volume, or takes the one that was made with the same driver and options.
-    pub(crate) fn ensure(
+    fn ensure(
         &self,
         name: &str,
         driver: Option<&str>,
@@ -160,6 +200,7 @@ impl Volumes {
             _ => hex::encode(random::<32>()?),
         };
         let driver = request.driver.filter(|driver| !driver.is_empty());
+        let _changing = self.begin(&name);
         self.ensure(
             &name,
             driver.as_deref(),
@@ -170,19 +211,24 @@ impl Volumes {
         self.inspect(&name)
     }
 
-    /// Removes a volume that nobody has mounted.
-    pub(crate) fn remove(&self, name: &str, force: bool) -> Result<()> {
+    /// Removes a volume that nobody has mounted and no container names. `users` is asked last: a
+    /// container that is being made holds the volume until it is among them.
+    pub(crate) fn remove(&self, name: &str, force: bool, users: &dyn Fn() -> Vec<String>) -> Result<()> {
+        let _changing = self.begin(name);
         let record = match self.record(name) {
             Ok(record) => record,
             Err(error) if force && error.kind == longshore_core::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
-        if let Some(holders) = lock(&self.mounted).get(name).filter(|holders| !holders.is_empty()) {
-            let holders: Vec<&str> = holders.iter().map(String::as_str).collect();
-            return Err(Error::in_use(format!(
-                "remove {name}: volume is in use - [{}]",
-                holders.join(", ")
-            )));
+        let mut holders: Vec<String> = lock(&self.mounted).get(name).into_iter().flatten().cloned().collect();
+        if holders.is_empty() {
+            holders = users();
+        }
+        if !holders.is_empty() {
+            return Err(
+                Error::in_use(format!("remove {name}: volume is in use - [{}]", holders.join(", ")))
+                    .hint("remove the container first, or give it another volume"),
+            );
         }
         let slot = self.drivers.volume(Some(&record.driver))?;
         let operation = self.store.write(|tx| {
@@ -240,6 +286,7 @@ impl Volumes {
     /// Mounts a volume for a container, fills it from the image when it is empty, and answers the
     /// detached mount.
     pub(crate) fn mount(&self, name: &str, container: &str, mount: &Mount, root: BorrowedFd<'_>) -> Result<OwnedFd> {
+        let _changing = self.begin(name);
         let record = self.record(name)?;
         let slot = self.drivers.volume(Some(&record.driver))?;
         let shared = lock(&self.shared)
@@ -247,6 +294,8 @@ impl Volumes {
             .map(|fd| longshore_performer::plan::clone_mount(std::os::fd::AsFd::as_fd(fd)))
             .transpose()?;
         let others = lock(&self.mounted).get(name).map_or(0, HashSet::len);
+        // Held from here on: a start that fails gives back every volume of its container.
+        self.hold(name, container);
         // The driver mounts for writing, so that the image's content can be taken in; what the
         // container may do is put on its own clone.
         let (fd, mounted) = match shared {
@@ -266,15 +315,10 @@ impl Volumes {
                 lock(&self.shared).insert(name.to_owned(), kept);
             }
         }
-        let fd = match &mount.subpath {
-            Some(path) => longshore_performer::plan::subpath(fd, path.as_bytes())?,
-            None => fd,
-        };
-        lock(&self.mounted)
-            .entry(name.to_owned())
-            .or_default()
-            .insert(container.to_owned());
-        Ok(fd)
+        match &mount.subpath {
+            Some(path) => Ok(longshore_performer::plan::subpath(fd, path.as_bytes())?),
+            None => Ok(fd),
+        }
     }
 
     /// Forgets a container's mount of a volume.
@@ -289,7 +333,7 @@ impl Volumes {
         }
     }
 
-    /// Notes that a container that was found running holds a volume.
+    /// Notes that a container holds a volume.
     pub(crate) fn hold(&self, name: &str, container: &str) {
         lock(&self.mounted)
             .entry(name.to_owned())
