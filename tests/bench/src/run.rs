@@ -1,0 +1,93 @@
+//! One container from command to exit, beside the bare runtimes on the same root file system.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::stand::{Stand, output};
+use crate::{Result, row};
+
+/// A bundle of the runtimes' own default configuration: no terminal, `true`, a network namespace.
+fn bundle(stand: &Stand) -> Result<PathBuf> {
+    let folder = stand.fs().join("bundle");
+    std::fs::create_dir(&folder)?;
+    output(Command::new("runc").arg("spec").arg("--bundle").arg(&folder))?;
+    let path = folder.join("config.json");
+    let mut spec: serde_json::Value = serde_json::from_slice(&std::fs::read(&path)?)?;
+    spec["process"]["terminal"] = false.into();
+    spec["process"]["args"] = serde_json::json!(["/bin/true"]);
+    spec["process"]["rlimits"] = serde_json::json!([]);
+    spec["root"]["path"] = stand.rootfs().to_string_lossy().into_owned().into();
+    std::fs::write(&path, serde_json::to_vec(&spec)?)?;
+    Ok(folder)
+}
+
+fn runtime(name: &str, bundle: &Path, root: &Path) -> Command {
+    let at = |path: &Path| path.to_string_lossy().into_owned();
+    if name == "runc" {
+        let mut command = Command::new("runc");
+        command.args(["--root", &at(root), "run", "--bundle", &at(bundle), "bench"]);
+        return command;
+    }
+    // crun refuses a hybrid of cgroup versions; the empty one is left out of its sight.
+    let script = format!(
+        "umount /sys/fs/cgroup/unified 2>/dev/null; exec crun --root {} run --bundle {} bench",
+        at(root),
+        at(bundle)
+    );
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", &script]);
+    command
+}
+
+fn version(name: &str) -> Option<String> {
+    let text = output(Command::new(name).arg("--version")).ok()?;
+    text.lines().next().map(str::to_owned)
+}
+
+/// Its name and version, its command, what was measured.
+type Side<'a> = (String, Box<dyn Fn() -> Command + 'a>, Vec<Duration>);
+
+pub(crate) fn measure(stand: &Stand, rounds: usize) -> Result<()> {
+    let ours = || {
+        let mut command = stand.longshore();
+        command.args(["run", "--rm", "--network", "none", "base", "true"]);
+        command
+    };
+    let bundle = bundle(stand)?;
+    let mut sides: Vec<Side<'_>> = vec![(
+        format!("longshore {} run --rm, warm engine, overlay", env!("CARGO_PKG_VERSION")),
+        Box::new(ours),
+        Vec::new(),
+    )];
+    for name in ["runc", "crun"] {
+        match version(name) {
+            Some(version) => {
+                let root = stand.fs().join(name);
+                let bundle = bundle.clone();
+                sides.push((version, Box::new(move || runtime(name, &bundle, &root)), Vec::new()));
+            }
+            None => println!("skip: {name} is not here"),
+        }
+    }
+    for round in 0..rounds + 2 {
+        for (_, command, times) in &mut sides {
+            let begin = Instant::now();
+            output(&mut command())?;
+            // The first two warm the caches.
+            if round >= 2 {
+                times.push(begin.elapsed());
+            }
+        }
+    }
+    println!("\none container of `true`, {rounds} rounds, ms                 min       p50       p99");
+    let mut first = None;
+    for (name, _, times) in &mut sides {
+        let middle = row(name, times, 1e3);
+        match first {
+            None => first = Some(middle),
+            Some(ours) => println!("{:>44} ratio ours / theirs {:.2}", "", ours / middle),
+        }
+    }
+    Ok(())
+}

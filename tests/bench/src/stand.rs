@@ -1,0 +1,100 @@
+//! A data root with one image on a file system with a journal, and an engine that is warm; all of it
+//! gone with the value.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::Result;
+
+/// Where containers are measured.
+#[derive(Debug)]
+pub(crate) struct Stand {
+    folder: tempfile::TempDir,
+    mounted: bool,
+    tree: PathBuf,
+}
+
+/// Runs a command to its end; its output when it succeeds, its last words when not.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let done = command.stdin(Stdio::null()).output()?;
+    if !done.status.success() {
+        let words = String::from_utf8_lossy(&done.stderr).trim().to_owned();
+        return Err(format!("{:?}: {words}", command.get_program()).into());
+    }
+    Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned())
+}
+
+impl Stand {
+    pub(crate) fn new(tree: &Path) -> Result<Self> {
+        let mut stand = Self {
+            folder: tempfile::tempdir()?,
+            mounted: false,
+            tree: tree.to_owned(),
+        };
+        let disk = stand.folder.path().join("disk");
+        std::fs::File::create(&disk)?.set_len(4 << 30)?;
+        output(
+            Command::new("mkfs.ext4")
+                .args(["-q", "-E", "lazy_itable_init=0,lazy_journal_init=0"])
+                .arg(&disk),
+        )?;
+        std::fs::create_dir(stand.fs())?;
+        output(Command::new("mount").args(["-o", "loop"]).arg(&disk).arg(stand.fs()))?;
+        stand.mounted = true;
+        let rootfs = stand.rootfs();
+        std::fs::create_dir_all(rootfs.join("bin"))?;
+        std::fs::copy("/bin/busybox", rootfs.join("bin/busybox"))?;
+        for name in ["true", "sleep", "sh"] {
+            std::os::unix::fs::symlink("busybox", rootfs.join("bin").join(name))?;
+        }
+        for name in ["proc", "sys", "dev", "etc", "tmp"] {
+            std::fs::create_dir(rootfs.join(name))?;
+        }
+        let archive = stand.folder.path().join("base.tar");
+        output(
+            Command::new("tar")
+                .arg("-C")
+                .arg(&rootfs)
+                .arg("-cf")
+                .arg(&archive)
+                .arg("."),
+        )?;
+        output(stand.longshore().arg("import").arg(&archive).arg("base"))?;
+        Ok(stand)
+    }
+
+    pub(crate) fn fs(&self) -> PathBuf {
+        self.folder.path().join("fs")
+    }
+
+    /// The same root file system, for peers.
+    pub(crate) fn rootfs(&self) -> PathBuf {
+        self.fs().join("rootfs")
+    }
+
+    /// The command line on this stand.
+    pub(crate) fn longshore(&self) -> Command {
+        let mut command = Command::new(self.tree.join("bin/longshore"));
+        command.arg("--data-root").arg(self.fs().join("data"));
+        command.arg("--exec-root").arg(self.folder.path().join("run"));
+        command
+    }
+}
+
+impl Drop for Stand {
+    fn drop(&mut self) {
+        if !self.mounted {
+            return;
+        }
+        // Leftovers of an interrupted run go before the engine.
+        if let Ok(ids) = output(self.longshore().args(["ps", "-aq"])) {
+            for id in ids.lines() {
+                let _ = output(self.longshore().args(["rm", "-f", id]));
+            }
+        }
+        let _ = output(self.longshore().args(["engine", "stop"]));
+        if let Err(error) = output(Command::new("umount").arg(self.fs())) {
+            eprintln!("longshore-bench: {error}");
+        }
+    }
+}
