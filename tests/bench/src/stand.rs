@@ -93,8 +93,13 @@ impl Drop for Stand {
             }
         }
         let _ = output(self.longshore().args(["engine", "stop"]));
-        if let Err(error) = output(Command::new("umount").arg(self.fs())) {
-            eprintln!("longshore-bench: {error}");
+        // An engine that was told to stop has its database open for a moment longer.
+        for _ in 0..50 {
+            if output(Command::new("umount").arg(self.fs())).is_ok() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
         }
+        eprintln!("longshore-bench: {} could not be unmounted", self.fs().display());
     }
 }
