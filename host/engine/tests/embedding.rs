@@ -295,6 +295,23 @@ fn root_imports_and_removals_at_once_leave_whole_images() {
     });
 }
 
+/// Threads that listened to shims keep the database open a moment longer than the engine; closing it
+/// writes to it.
+fn wait_for_listeners() {
+    let listens = || {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+        tasks
+            .filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok())
+            .any(|name| name.starts_with("shim-"))
+    };
+    for _ in 0..500 {
+        if !listens() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
 #[test]
 fn root_a_damaged_config_isolates_one_image_and_a_lost_database_is_named() {
     let Some(bench) = bench() else { return };
@@ -324,6 +341,7 @@ fn root_a_damaged_config_isolates_one_image_and_a_lost_database_is_named() {
         assert_eq!(engine.images().await.unwrap().len(), 2);
         let database = engine.paths().database();
         drop(engine);
+        wait_for_listeners();
         for content in [&b""[..], &[0xa5; 20_000]] {
             std::fs::write(&database, content).unwrap();
             let engine = bench.open().await;
@@ -331,6 +349,8 @@ fn root_a_damaged_config_isolates_one_image_and_a_lost_database_is_named() {
             assert!(findings.contains("longshore.db"), "{findings}");
             import(&bench, &engine, "again").await;
             assert_eq!(run(&engine, body("again", "exit 6", &[]), "").await, 6);
+            drop(engine);
+            wait_for_listeners();
         }
     });
 }
