@@ -217,7 +217,7 @@ remove_containers() {
     local ids
     ids=$(L ps -aq 2>/dev/null) || return 0
     # shellcheck disable=SC2086  # one ID a word
-    [[ -z $ids ]] || L rm -f -v $ids >/dev/null 2>&1
+    [[ -z $ids ]] || L rm -f -v $ids >>"$LOG" 2>&1
 }
 
 # Nothing of this script may survive it, whatever happened before.

@@ -244,6 +244,10 @@ impl Shim {
     }
 
     fn ready(&mut self, token: Token, ready: Ready, now: Instant) {
+        let reaps = matches!(
+            token,
+            Token::Dismissed(_) | Token::ExecProcess(_) | Token::Init | Token::HelperGone
+        );
         match token {
             Token::Signals => self.take_signals(now),
             Token::Listener => self.accept(),
@@ -261,6 +265,11 @@ impl Shim {
             }
             Token::ExecProcess(number) => self.exec_process_ready(number, now),
             Token::Exec(number, waits) => self.exec_stream_ready(number, waits, ready, now),
+        }
+        if reaps {
+            // A known child that had ended stood before unknown ones, and their signal is spent. One
+            // that is left in the container's process namespace would keep init from ever ending.
+            self.reap_unknown();
         }
     }
 
