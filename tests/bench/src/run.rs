@@ -54,20 +54,23 @@ pub(crate) fn measure(stand: &Stand, rounds: usize) -> Result<()> {
         command.args(["run", "--rm", "--network", "none", "base", "true"]);
         command
     };
-    let bundle = bundle(stand)?;
+    // The peers' bundle is made by runc: without it crun has none either.
+    let bundle = match version("runc") {
+        Some(_) => Some(bundle(stand)?),
+        None => None,
+    };
     let mut sides: Vec<Side<'_>> = vec![(
         format!("longshore {} run --rm, warm engine, overlay", env!("CARGO_PKG_VERSION")),
         Box::new(ours),
         Vec::new(),
     )];
     for name in ["runc", "crun"] {
-        match version(name) {
-            Some(version) => {
+        match version(name).zip(bundle.clone()) {
+            Some((version, bundle)) => {
                 let root = stand.fs().join(name);
-                let bundle = bundle.clone();
                 sides.push((version, Box::new(move || runtime(name, &bundle, &root)), Vec::new()));
             }
-            None => println!("skip: {name} is not here"),
+            None => println!("skip: {name}: it, or runc that makes the bundle, is not here"),
         }
     }
     for round in 0..rounds + 2 {

@@ -75,6 +75,10 @@ impl Stand {
     /// The command line on this stand.
     pub(crate) fn longshore(&self) -> Command {
         let mut command = Command::new(self.tree.join("bin/longshore"));
+        // What is measured is the tree with its own defaults.
+        command
+            .env_remove("LONGSHORE_CONFIG")
+            .env_remove("LONGSHORE_COMPONENTS");
         command.arg("--data-root").arg(self.fs().join("data"));
         command.arg("--exec-root").arg(self.folder.path().join("run"));
         command
