@@ -9,7 +9,7 @@ use longshore_core::types::ContainerId;
 
 use super::record::{MountSource, Record};
 use super::{Container, Containers, files, mounts};
-use crate::drivers::Choice;
+use crate::drivers::{Choice, GraphSlot};
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::layer::new_id;
@@ -41,47 +41,7 @@ impl Containers {
         choice: &Choice,
     ) -> Result<CreatedContainer> {
         let id = ContainerId::from_random(random()?);
-        let name = match name {
-            Some(name) => checked_name(name)?.to_owned(),
-            None => format!("{}_{}", word(&ADJECTIVES)?, word(&VESSELS)?),
-        };
-        let word = body.image.clone().unwrap_or_default();
-        if word.is_empty() {
-            return Err(Error::invalid("Image: a container needs an image"));
-        }
-        let image = self.images.resolve(&word)?;
-        let (config, host) = split(body);
-        let mut warnings = Vec::new();
-        check_host(&host, &mut warnings)?;
-        let config = merge(config, &image);
-        let args = arguments(&config)?;
-        let slot = self.drivers.graph(&self.drivers.chosen("graph", choice)?)?;
-        let exec_driver = self.drivers.chosen("exec", choice)?;
-        self.drivers.exec_library(&exec_driver)?;
-        let network = self.network_of(&host, choice)?;
-        let mut record = Record {
-            name,
-            created: now(),
-            image: word,
-            image_id: image.row.id.clone(),
-            chain: image.row.chain.clone(),
-            driver: slot.name.clone(),
-            layer: new_id()?.to_string(),
-            note: Vec::new(),
-            exec_driver,
-            network,
-            args,
-            mounts: mounts::of(&config, &host)?,
-            config,
-            host,
-            ended: None,
-            started: None,
-            error: None,
-        };
-        warnings.extend(super::spec_of::check(
-            &record,
-            !self.drivers.network_shares_host(&record.network)?,
-        )?);
+        let (mut record, slot, warnings) = self.plan(name, body, choice)?;
         // Until the row speaks for them, its layers are kept by this.
         let _pins = record.chain.iter().map(|top| self.layers.pin(top)).collect::<Vec<_>>();
         let chain = self.layers.chain(record.chain.as_deref(), &slot)?;
@@ -130,6 +90,58 @@ impl Containers {
         })
     }
 
+    /// What a container will be: everything is checked, nothing is made.
+    fn plan(
+        &self,
+        name: Option<&str>,
+        body: models::ContainerCreateBody,
+        choice: &Choice,
+    ) -> Result<(Record, Arc<GraphSlot>, Vec<String>)> {
+        let name = match name {
+            Some(name) => checked_name(name)?.to_owned(),
+            None => format!("{}_{}", word(&ADJECTIVES)?, word(&VESSELS)?),
+        };
+        let word = body.image.clone().unwrap_or_default();
+        if word.is_empty() {
+            return Err(Error::invalid("Image: a container needs an image"));
+        }
+        let image = self.images.resolve(&word)?;
+        let (config, host) = split(body);
+        let mut warnings = Vec::new();
+        check_host(&host, &mut warnings)?;
+        let config = merge(config, &image);
+        let args = arguments(&config)?;
+        let slot = self.drivers.graph(&self.drivers.chosen("graph", choice)?)?;
+        let exec_driver = self.drivers.chosen("exec", choice)?;
+        self.drivers.exec_library(&exec_driver)?;
+        let network = self.network_of(&host, choice)?;
+        let record = Record {
+            name,
+            created: now(),
+            boot: boot(),
+            image: word,
+            image_id: image.row.id.clone(),
+            chain: image.row.chain.clone(),
+            driver: slot.name.clone(),
+            layer: new_id()?.to_string(),
+            note: Vec::new(),
+            exec_driver,
+            network,
+            args,
+            mounts: mounts::of(&config, &host)?,
+            config,
+            host,
+            ended: None,
+            started: None,
+            error: None,
+        };
+        warnings.extend(super::spec_of::check(
+            &record,
+            !self.drivers.network_shares_host(&record.network)?,
+        )?);
+        Ok((record, slot, warnings))
+    }
+
     /// The network's name: what was asked for, or config's default.
     fn network_of(&self, host: &models::HostConfig, choice: &Choice) -> Result<String> {
         match host.network_mode.as_deref() {
@@ -170,6 +182,11 @@ impl Containers {
         }
         Ok(())
     }
+}
+
+/// This boot's ID; empty where the kernel does not tell it.
+pub(super) fn boot() -> String {
+    longshore_sys::process::boot().unwrap_or_default()
 }
 
 /// Docker's rule for container names.

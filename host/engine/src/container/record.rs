@@ -16,6 +16,10 @@ pub(crate) struct Record {
     pub(crate) name: String,
     /// RFC 3339, UTC.
     pub(crate) created: String,
+    /// The boot in which it was made: files of it that are not there were lost in a power cut when it
+    /// is another one, and never written when it is this one.
+    #[serde(default)]
+    pub(crate) boot: String,
     /// What the user called the image.
     pub(crate) image: String,
     pub(crate) image_id: String,

@@ -130,10 +130,17 @@ impl Containers {
 
     fn finish_life(&self, container: &Arc<Container>) -> Result<()> {
         let record = container.record();
-        let never_made = !self.paths.container(container.id.as_str()).join("hosts").exists();
+        let id = container.id.as_str();
+        let lacks_files = !self.paths.container(id).join("hosts").exists();
+        let never_made = lacks_files && record.boot == super::create::boot();
         let over = record.ended.is_some() || record.started.is_some();
         if never_made || (record.auto_remove() && over) {
             return self.remove_begun(container, true);
+        }
+        if lacks_files {
+            // It was acknowledged before the power went, and its files were not on disk yet.
+            let shares = self.drivers.network_shares_host(&record.network)?;
+            super::files::write(&self.paths.container(id), &record, id, shares)?;
         }
         if record.started.is_some() {
             // Its note was recorded with its start. The layer of one that never started is made once
