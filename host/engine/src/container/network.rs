@@ -1,5 +1,6 @@
 //! A container's attachment to its network: what the driver's plan means for the shim.
 
+use longshore_core::Context;
 use longshore_core::network::{CreateEndpoint, DeleteEndpoint, Join, Leave};
 use longshore_core::steps::{NetStep, Side};
 use longshore_core::types::{EndpointId, NetworkId, Note};
@@ -31,7 +32,7 @@ impl Containers {
         let slot = self.drivers.network(&record.network)?;
         let (network, endpoint) = (network_id(&record.network)?, endpoint_id(&record.network, id)?);
         let made = slot.driver.create_endpoint(
-            &slot.context(),
+            &Context::background(),
             CreateEndpoint {
                 network: network.clone(),
                 network_note: Note::default(),
@@ -40,7 +41,7 @@ impl Containers {
             },
         )?;
         let joined = slot.driver.join(
-            &slot.context(),
+            &Context::background(),
             Join {
                 network,
                 network_note: Note::default(),
@@ -81,7 +82,7 @@ impl Containers {
             let slot = self.drivers.network(&record.network)?;
             let (network, endpoint) = (network_id(&record.network)?, endpoint_id(&record.network, id)?);
             slot.driver.leave(
-                &slot.context(),
+                &Context::background(),
                 Leave {
                     network: network.clone(),
                     endpoint: endpoint.clone(),
@@ -89,7 +90,7 @@ impl Containers {
                 },
             )?;
             slot.driver.delete_endpoint(
-                &slot.context(),
+                &Context::background(),
                 DeleteEndpoint {
                     network,
                     endpoint,

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use longshore_core::Context;
 use longshore_core::driver::OptionValue;
 use longshore_core::network::{NetworkCapabilities, NetworkDriver};
 use longshore_loader::Loaded;
@@ -37,11 +36,5 @@ impl NetworkSlot {
             capabilities: description.capabilities.network()?.clone(),
             driver: found.open_network(root, &path, options)?,
         })
-    }
-
-    /// The context of one call.
-    #[allow(clippy::unused_self, reason = "a slot's calls will carry its trace")]
-    pub(crate) fn context(&self) -> Context {
-        Context::background()
     }
 }
