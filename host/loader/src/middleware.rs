@@ -95,6 +95,11 @@ impl Guarded {
         }
     }
 
+    /// The channel behind the middleware.
+    pub(crate) fn inner(&self) -> &Arc<dyn Channel> {
+        &self.inner
+    }
+
     /// What was measured so far, by method.
     pub fn metrics(&self) -> Vec<CallMetrics> {
         lock(&self.metrics)

@@ -128,6 +128,12 @@ impl Loaded {
         self.guarded.metrics()
     }
 
+    /// The bare transport: without deadline, pool, quarantine and metrics. For measuring it; whoever
+    /// calls through it may hang with the driver.
+    pub fn bare(&self) -> Arc<dyn Channel> {
+        Arc::clone(self.guarded.inner())
+    }
+
     /// Why it gets no more calls; `None` while it does.
     pub fn quarantined(&self) -> Option<String> {
         self.guarded.quarantined()

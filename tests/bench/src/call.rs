@@ -1,19 +1,24 @@
-//! One `graph.activate`: the trait directly, through the service in process, through the library, and
-//! with everything that an engine puts around it.
+//! One `graph.activate`: the trait directly, then a client over each transport, bare and with
+//! everything that an engine puts around it. The rows of one depth are interleaved.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longshore_core::Context;
-use longshore_core::driver::{Driver, Open};
-use longshore_core::graph::{Access, Activate, GraphDriver, GraphKind, LayerRef};
+use longshore_core::driver::{Driver, Open, Opened};
+use longshore_core::graph::{Access, Activate, Client, GraphDriver, GraphKind, LayerRef, VERSION};
 use longshore_core::types::{Bytes, LayerId, Note};
+use longshore_core::wire::{OPEN, client_call};
 use longshore_graph_overlay::Overlay;
 use longshore_loader::{Loaded, Origin};
 use longshore_plugin::serve::Static;
 
-use crate::{Result, row};
+use crate::Result;
+use crate::table::Table;
+
+/// Calls of one row before the next row has its turn.
+const TURN: usize = 100;
 
 fn request(depth: u16) -> Result<Activate> {
     Ok(Activate {
@@ -27,49 +32,90 @@ fn request(depth: u16) -> Result<Activate> {
     })
 }
 
-fn time(driver: &dyn GraphDriver, depth: u16, rounds: usize) -> Result<Vec<Duration>> {
-    let mut times = Vec::with_capacity(rounds);
-    for _ in 0..rounds {
+fn open() -> Open {
+    Open {
+        root: None,
+        root_path: Bytes::default(),
+        options: Vec::new(),
+        host_interface: VERSION,
+    }
+}
+
+fn turn(driver: &dyn GraphDriver, depth: u16, times: &mut Vec<Duration>) -> Result<()> {
+    for _ in 0..TURN {
         let request = request(depth)?;
         let cx = Context::background();
         let begin = Instant::now();
         driver.activate(&cx, request)?;
         times.push(begin.elapsed());
     }
-    Ok(times)
+    Ok(())
 }
 
-pub(crate) fn measure(tree: &Path, rounds: usize) -> Result<()> {
+/// A driver behind its transport alone: encoding and the transport, on the caller's thread.
+fn bare(loaded: &Loaded) -> Result<Arc<dyn GraphDriver>> {
+    let channel = loaded.bare();
+    let opened: Opened = client_call(&channel, 0, &OPEN, &Context::background(), &open())?;
+    Ok(Arc::new(Client::new(channel, &opened)))
+}
+
+struct Row {
+    name: &'static str,
+    driver: Arc<dyn GraphDriver>,
+    times: Vec<Duration>,
+}
+
+pub(crate) fn measure(tree: &Path, rounds: usize) -> Result<Vec<Table>> {
     let folder = tempfile::tempdir()?;
     let root = || -> Result<std::os::fd::OwnedFd> { Ok(std::fs::File::open(folder.path())?.into()) };
-    let direct = Overlay::open(
-        &Context::background(),
-        Open {
-            root: None,
-            root_path: Bytes::default(),
-            options: Vec::new(),
-            host_interface: 0,
-        },
-    )?;
     let linked = Loaded::over(Arc::new(Static::<Overlay, GraphKind>::new()))?;
     let library = Loaded::from_path(&tree.join("lib/longshore/graph-overlay.so"), &Origin::Bundled)
         .map_err(|refused| refused.to_string())?;
-    let linked = linked.open_graph(root()?, folder.path(), Vec::new())?;
-    let library = library.open_graph(root()?, folder.path(), Vec::new())?;
+    let guarded = |loaded: &Loaded| {
+        loaded
+            .open_graph(root()?, folder.path(), Vec::new())
+            .map_err(crate::Failure::from)
+    };
+    let mut rows: Vec<Row> = [
+        (
+            "the trait itself",
+            Arc::new(Overlay::open(&Context::background(), open())?) as Arc<dyn GraphDriver>,
+        ),
+        ("linked in", bare(&linked)?),
+        ("library", bare(&library)?),
+        ("linked in, with the engine's middleware", guarded(&linked)?),
+        ("library, with the engine's middleware", guarded(&library)?),
+    ]
+    .into_iter()
+    .map(|(name, driver)| Row {
+        name,
+        driver,
+        times: Vec::new(),
+    })
+    .collect();
+    let mut tables = Vec::new();
     for depth in [1, 40, 400] {
-        println!("\ngraph.activate over {depth} ancestors, {rounds} rounds, µs          min       p50       p99");
-        row("the trait itself", &mut time(&direct, depth, rounds)?, 1e6);
-        let one = row(
-            "linked in, with the engine's middleware",
-            &mut time(&*linked, depth, rounds)?,
-            1e6,
+        for row in &mut rows {
+            row.times.clear();
+        }
+        for round in 0..rounds.div_ceil(TURN) + 1 {
+            for row in &mut rows {
+                turn(&*row.driver, depth, &mut row.times)?;
+                if round == 0 {
+                    // The first turn warms the caches.
+                    row.times.clear();
+                }
+            }
+        }
+        let mut table = Table::new(
+            format!("graph.activate over {depth} ancestors, encoding included"),
+            "µs",
         );
-        let other = row(
-            "library, with the engine's middleware",
-            &mut time(&*library, depth, rounds)?,
-            1e6,
-        );
-        println!("{:>44} ratio library / linked in {:.2}", "", other / one);
+        for row in &mut rows {
+            table.row(row.name, &mut row.times);
+        }
+        table.ratio("library", "linked in");
+        tables.push(table);
     }
-    Ok(())
+    Ok(tables)
 }

@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::stand::{Stand, output};
+use crate::table::Table;
 
 /// Kibibytes of one line of a process's roll-up.
 fn share(pid: &str, key: &str) -> Option<u64> {
@@ -10,7 +11,22 @@ fn share(pid: &str, key: &str) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-pub(crate) fn measure(stand: &Stand, count: usize) -> Result<()> {
+/// The shim of a container: the parent of its first process, which must be one of the tree measured.
+fn shim_of(stand: &Stand, init: &str) -> Result<String> {
+    let status = std::fs::read_to_string(format!("/proc/{init}/status"))?;
+    let parent = status
+        .lines()
+        .find_map(|line| line.strip_prefix("PPid:"))
+        .map(str::trim)
+        .ok_or_else(|| format!("process {init} has no parent"))?;
+    let program = std::fs::read_link(format!("/proc/{parent}/exe"))?;
+    if program != stand.tree().join("bin/longshore-shim") {
+        return Err(format!("the parent of {init} is {}, not the shim", program.display()).into());
+    }
+    Ok(parent.to_owned())
+}
+
+pub(crate) fn measure(stand: &Stand, count: usize) -> Result<Table> {
     let mut ids = Vec::new();
     for _ in 0..count {
         ids.push(output(stand.longshore().args([
@@ -23,27 +39,21 @@ pub(crate) fn measure(stand: &Stand, count: usize) -> Result<()> {
             "600",
         ]))?);
     }
-    let mut sums = [0_u64; 2];
+    let mut shares = [Vec::new(), Vec::new()];
     for id in &ids {
         let init = output(stand.longshore().args(["inspect", id, "--format", "{{.State.Pid}}"]))?;
-        let status = std::fs::read_to_string(format!("/proc/{init}/status"))?;
-        let parent = status
-            .lines()
-            .find_map(|line| line.strip_prefix("PPid:"))
-            .map(str::trim)
-            .unwrap_or_default();
-        for (sum, key) in sums.iter_mut().zip(["Pss:", "Private_Dirty:"]) {
-            *sum += share(parent, key).ok_or_else(|| format!("shim {parent} has no {key}"))?;
+        let shim = shim_of(stand, &init)?;
+        for (values, key) in shares.iter_mut().zip(["Pss:", "Private_Dirty:"]) {
+            let kibibytes = share(&shim, key).ok_or_else(|| format!("shim {shim} has no {key}"))?;
+            values.push(kibibytes as f64 / 1024.0);
         }
     }
-    let mean = |sum: u64| sum as f64 / 1024.0 / count as f64;
-    println!(
-        "\n{count} idle shims, each: PSS {:.2} MiB, private dirty {:.2} MiB",
-        mean(sums[0]),
-        mean(sums[1])
-    );
+    let mut table = Table::new(format!("{count} idle shims beside each other"), "MiB");
+    let [pss, dirty] = &mut shares;
+    table.numbers("PSS", pss);
+    table.numbers("private dirty", dirty);
     for id in &ids {
         output(stand.longshore().args(["rm", "-f", id]))?;
     }
-    Ok(())
+    Ok(table)
 }

@@ -1,18 +1,19 @@
 //! `longshore-bench`: our side beside its peer, interleaved in one run, with ratio and versions.
 //!
 //! Here live the measurements of `make bench` and nothing that a test depends on: no figure passes or
-//! fails. [`run`] times whole containers beside runc and crun, [`call`] a driver call over each
-//! transport, [`idle`] the memory of idle shims.
+//! fails. [`run`] times whole containers beside runc and crun, [`phases`] the parts of ours, [`call`] a
+//! driver call over each transport, [`idle`] the memory of idle shims; [`table`] shows it.
 #![forbid(unsafe_code)]
 
 mod call;
 mod idle;
+mod phases;
 mod run;
 mod stand;
+mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser;
 
@@ -27,11 +28,15 @@ struct Arguments {
     #[arg(long)]
     quick: bool,
     /// Only this one
-    #[arg(long, value_parser = ["run", "call", "idle"])]
+    #[arg(long, value_parser = ["call", "run", "phases", "idle"])]
     only: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+type Failure = Box<dyn std::error::Error>;
+type Result<T> = std::result::Result<T, Failure>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -48,34 +53,36 @@ fn measure(arguments: &Arguments) -> Result<()> {
     let wants = |name: &str| arguments.only.as_deref().is_none_or(|only| only == name);
     let tree = std::fs::canonicalize(&arguments.tree)
         .map_err(|error| format!("no tree at {} ({error}): run `make build`", arguments.tree.display()))?;
+    let rounds = |quick, full| if arguments.quick { quick } else { full };
+    let mut tables = Vec::new();
+    let mut add = |table: table::Table| {
+        if !arguments.json {
+            table.print();
+        }
+        tables.push(table);
+    };
     if wants("call") {
-        call::measure(&tree, if arguments.quick { 200 } else { 20_000 })?;
+        call::measure(&tree, rounds(200, 20_000))?
+            .into_iter()
+            .for_each(&mut add);
     }
-    if wants("run") || wants("idle") {
+    if wants("run") || wants("phases") || wants("idle") {
         let stand = stand::Stand::new(&tree)?;
         if wants("run") {
-            run::measure(&stand, if arguments.quick { 5 } else { 40 })?;
+            add(run::measure(&stand, rounds(5, 100))?);
         }
         if wants("idle") {
-            idle::measure(&stand, if arguments.quick { 3 } else { 50 })?;
+            add(idle::measure(&stand, rounds(3, 50))?);
+        }
+        if wants("phases") {
+            add(phases::measure(&stand, rounds(5, 100))?);
         }
     }
+    if arguments.json {
+        println!(
+            "{:#}",
+            serde_json::Value::from_iter(tables.iter().map(table::Table::json))
+        );
+    }
     Ok(())
-}
-
-/// Least, middle and 99th of a hundred.
-fn spread(times: &mut [Duration]) -> [Duration; 3] {
-    times.sort_unstable();
-    let at = |share: usize| {
-        let last = times.len().saturating_sub(1);
-        times.get((last * share).div_ceil(100)).copied().unwrap_or_default()
-    };
-    [at(0), at(50), at(99)]
-}
-
-/// A row of a table: times in the unit that `per_second` makes of a second.
-fn row(name: &str, times: &mut [Duration], per_second: f64) -> f64 {
-    let [least, middle, most] = spread(times).map(|time| time.as_secs_f64() * per_second);
-    println!("{name:<44} {least:>9.2} {middle:>9.2} {most:>9.2}");
-    middle
 }

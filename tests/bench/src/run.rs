@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::Result;
 use crate::stand::{Stand, output};
-use crate::{Result, row};
+use crate::table::Table;
 
 /// A bundle of the runtimes' own default configuration: no terminal, `true`, a network namespace.
 fn bundle(stand: &Stand) -> Result<PathBuf> {
@@ -48,7 +49,7 @@ fn version(name: &str) -> Option<String> {
 /// Its name and version, its command, what was measured.
 type Side<'a> = (String, Box<dyn Fn() -> Command + 'a>, Vec<Duration>);
 
-pub(crate) fn measure(stand: &Stand, rounds: usize) -> Result<()> {
+pub(crate) fn measure(stand: &Stand, rounds: usize) -> Result<Table> {
     let ours = || {
         let mut command = stand.longshore();
         command.args(["run", "--rm", "--network", "none", "base", "true"]);
@@ -70,7 +71,7 @@ pub(crate) fn measure(stand: &Stand, rounds: usize) -> Result<()> {
                 let root = stand.fs().join(name);
                 sides.push((version, Box::new(move || runtime(name, &bundle, &root)), Vec::new()));
             }
-            None => println!("skip: {name}: it, or runc that makes the bundle, is not here"),
+            None => eprintln!("skip: {name}: it, or runc that makes the bundle, is not here"),
         }
     }
     for round in 0..rounds + 2 {
@@ -83,14 +84,14 @@ pub(crate) fn measure(stand: &Stand, rounds: usize) -> Result<()> {
             }
         }
     }
-    println!("\none container of `true`, {rounds} rounds, ms                 min       p50       p99");
-    let mut first = None;
+    let mut table = Table::new("one container of `true`, from command to exit", "ms");
     for (name, _, times) in &mut sides {
-        let middle = row(name, times, 1e3);
-        match first {
-            None => first = Some(middle),
-            Some(ours) => println!("{:>44} ratio ours / theirs {:.2}", "", ours / middle),
+        table.row(name.as_str(), times);
+    }
+    if let Some(((ours, ..), theirs)) = sides.split_first() {
+        for (name, ..) in theirs {
+            table.ratio(ours, name);
         }
     }
-    Ok(())
+    Ok(table)
 }

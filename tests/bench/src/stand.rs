@@ -2,7 +2,7 @@
 //! gone with the value.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::Result;
 
@@ -67,6 +67,41 @@ impl Stand {
         self.folder.path().join("fs")
     }
 
+    /// The built tree that is measured.
+    pub(crate) fn tree(&self) -> &Path {
+        &self.tree
+    }
+
+    /// Replaces the engine of this stand by one in the foreground that logs what the filter says.
+    pub(crate) fn engine(&self, filter: &str) -> Result<Engine> {
+        output(self.longshore().args(["engine", "stop"]))?;
+        let log = self.folder.path().join("engine.log");
+        let mut command = Command::new(self.tree.join("bin/longshored"));
+        command
+            .args(["--log", filter])
+            .env_remove("LONGSHORE_CONFIG")
+            .env_remove("LONGSHORE_COMPONENTS");
+        self.roots(&mut command);
+        let process = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(&log)?)
+            .spawn()?;
+        let engine = Engine { process, log, skip: 0 };
+        for _ in 0..100 {
+            if output(self.longshore().args(["engine", "status"])).is_ok() {
+                return Ok(engine);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        Err(format!("the engine does not answer: {}", std::fs::read_to_string(&engine.log)?).into())
+    }
+
+    fn roots(&self, command: &mut Command) {
+        command.arg("--data-root").arg(self.fs().join("data"));
+        command.arg("--exec-root").arg(self.folder.path().join("run"));
+    }
+
     /// The same root file system, for peers.
     pub(crate) fn rootfs(&self) -> PathBuf {
         self.fs().join("rootfs")
@@ -79,9 +114,47 @@ impl Stand {
         command
             .env_remove("LONGSHORE_CONFIG")
             .env_remove("LONGSHORE_COMPONENTS");
-        command.arg("--data-root").arg(self.fs().join("data"));
-        command.arg("--exec-root").arg(self.folder.path().join("run"));
+        self.roots(&mut command);
         command
+    }
+}
+
+/// An engine that this program started, ended with the value.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    process: Child,
+    log: PathBuf,
+    skip: u64,
+}
+
+impl Engine {
+    /// Empties its log.
+    pub(crate) fn forget(&mut self) -> Result<()> {
+        self.skip = std::fs::metadata(&self.log)?.len();
+        Ok(())
+    }
+
+    /// Ends it; what it has logged since it was last told to forget.
+    pub(crate) fn end(mut self) -> Result<String> {
+        self.stop();
+        let log = std::fs::read(&self.log)?;
+        let from = usize::try_from(self.skip)?.min(log.len());
+        Ok(String::from_utf8_lossy(&log[from..]).into_owned())
+    }
+
+    fn stop(&mut self) {
+        let pid = self.process.id().to_string();
+        // It is our child and was not waited for: the number is still its own.
+        let _ = output(Command::new("kill").args(["-TERM", &pid]));
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if matches!(self.process.try_wait(), Ok(None)) {
+            self.stop();
+        }
     }
 }
 

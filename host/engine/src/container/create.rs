@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::layer::new_id;
 use crate::paths::random;
-use crate::time::now;
+use crate::time::{Laps, now};
 
 /// Smallest memory limit that Docker takes.
 const MIN_MEMORY: i64 = 6 << 20;
@@ -40,6 +40,7 @@ impl Containers {
         body: models::ContainerCreateBody,
         choice: &Choice,
     ) -> Result<CreatedContainer> {
+        let mut laps = Laps::begin("create");
         let id = ContainerId::from_random(random()?);
         let (mut record, slot, warnings) = self.plan(name, body, choice)?;
         // Until the row speaks for them, its layers are kept by this.
@@ -50,6 +51,7 @@ impl Containers {
         self.make_volumes(&mut record, id.as_str())?;
         // The row is the operation: one without its layer is completed by the same call again, so
         // that making a container needs this one flush.
+        laps.mark("planned");
         let added = self.store.write(|tx| {
             if !tx.has_image(&record.image_id)? {
                 return Err(Error::not_found(format!("No such image: {}", record.image))
@@ -62,6 +64,7 @@ impl Containers {
             self.drop_anonymous_volumes(&record, id.as_str());
             return Err(error);
         }
+        laps.mark("row committed");
         let made = self
             .layers
             .create_container_layer(&slot, &record.layer_ref()?.id, &chain)
@@ -74,6 +77,7 @@ impl Containers {
                     self.drivers.network_shares_host(&record.network)?,
                 )
             });
+        laps.mark("layer made, files written");
         container.note_made();
         *super::lock(&container.record) = record.clone();
         if let Err(error) = made {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::record::{MountSource, Record};
 use super::{Container, Containers};
 use crate::error::{Error, Result};
+use crate::time::Laps;
 
 impl Containers {
     /// Removes a container. One that runs needs `force`; `volumes` removes its anonymous volumes
@@ -28,15 +29,19 @@ impl Containers {
     pub(super) fn remove_begun(&self, container: &Arc<Container>, volumes: bool) -> Result<()> {
         let id = container.id.as_str();
         self.end_life(container)?;
+        let mut laps = Laps::begin("remove");
         let record = container.record();
         let slot = self.drivers.graph(&record.driver)?;
         self.layers.remove_container_layer(&slot, &record.layer_ref()?)?;
+        laps.mark("layer removed");
         if volumes {
             self.drop_anonymous_volumes(&record, id);
         }
         remove_folder(&self.paths.container(id))?;
         remove_folder(&self.paths.container_run(id))?;
+        laps.mark("folders removed");
         self.store.write(|tx| tx.remove_container(id))?;
+        laps.mark("row committed");
         container.note_gone();
         self.forget(id);
         container.touch();

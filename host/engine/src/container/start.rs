@@ -19,7 +19,7 @@ use super::record::{Ended, MountSource, Record};
 use super::{AttachRequest, Container, Containers, lock};
 use crate::error::{Error, Result};
 use crate::paths::make_dir;
-use crate::time::now;
+use crate::time::{Laps, now};
 
 /// The name of a container's log in its folder on disk.
 pub(super) fn log_name(id: &str) -> String {
@@ -87,6 +87,7 @@ impl Containers {
         make_dir(&data, 0o710)?;
         // An exit of an earlier life is not this one's.
         let _ = std::fs::remove_file(data.join(places::EXIT));
+        let mut laps = Laps::begin("start");
         let slot = self.drivers.graph(&record.driver)?;
         let chain = self.layers.chain(record.chain.as_deref(), &slot)?;
         let mut layer = record.layer_ref()?;
@@ -95,22 +96,26 @@ impl Containers {
         }
         record.note = layer.note.clone().into_vec();
         let active = self.layers.activate(&slot, &layer, &chain, Access::Write)?;
+        laps.mark("layer mounted");
         let mounts = self.mount_volumes(&record, id, active.mount())?;
         let network = self.join_network(&record, id)?;
         let own_namespace = matches!(network, Network::New { .. });
         let spec = super::spec_of::build(self, &record, id, active.mount(), own_namespace)?;
         crate::paths::write_whole(&run.join(places::CONFIG), &spec, 0o600, false)?;
+        laps.mark("volumes, network, config");
         let (client, notices) = self.spawn()?;
+        laps.mark("shim spawned");
         let live = Live::new(client, Some(Arc::clone(&active)), Status::default());
         let booted = self.boot(container, &live, &record, &run, &data, active.mount(), mounts, network);
         if let Err(error) = booted {
             abandon(&live);
             return Err(error);
         }
+        laps.mark("shim booted");
         // From here on the life is known: its end is listened for before it can come.
         *lock(&container.live) = Some(Arc::clone(&live));
         self.listen(container, Arc::clone(&live), notices);
-        let started = self.create_and_start(&live, &record, waiting);
+        let started = self.create_and_start(&live, &record, waiting, &mut laps);
         match started {
             Ok(at) => {
                 record.started = Some(at);
@@ -195,7 +200,13 @@ impl Containers {
         live.call(Request::Boot(Box::new(boot)), descriptors).map(drop)
     }
 
-    fn create_and_start(&self, live: &Live, record: &Record, waiting: Vec<AttachRequest>) -> Result<String> {
+    fn create_and_start(
+        &self,
+        live: &Live,
+        record: &Record,
+        waiting: Vec<AttachRequest>,
+        laps: &mut Laps,
+    ) -> Result<String> {
         for attach in waiting {
             attach.send(live, record.tty())?;
         }
@@ -217,7 +228,10 @@ impl Containers {
             (other, _) => return Err(unexpected("create", &other)),
         }
         live.update(|s| s.running = true);
-        match live.call(Request::Start, Vec::new()) {
+        laps.mark("exec driver: create");
+        let started = live.call(Request::Start, Vec::new());
+        laps.mark("exec driver: start");
+        match started {
             Ok((Reply::Started { at }, _)) => Ok(at),
             Ok((other, _)) => Err(unexpected("start", &other)),
             Err(error) => {
@@ -325,6 +339,7 @@ impl Containers {
     pub(super) fn end_life(&self, container: &Arc<Container>) -> Result<()> {
         let id = container.id.as_str();
         if let Some(live) = lock(&container.live).take() {
+            let mut laps = Laps::begin("end");
             match live.call(Request::Delete { force: true }, Vec::new()) {
                 Ok(_) => {}
                 // A shim that is gone has nothing left to end.
@@ -333,6 +348,7 @@ impl Containers {
             live.release();
             self.unmount_volumes(&container.record(), id);
             self.leave_network(&container.record(), id);
+            laps.mark("exec driver: delete, shim ended");
         }
         let run = self.paths.container_run(id);
         match std::fs::remove_dir_all(&run) {
