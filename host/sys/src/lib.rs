@@ -6,6 +6,7 @@
 //! as which path may be opened or what is to be mounted (performer, shim), and anything that is
 //! only reading and writing files (cgroups, procfs tables).
 
+pub mod confine;
 pub mod data;
 pub mod event;
 pub mod lock;

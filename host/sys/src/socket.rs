@@ -60,17 +60,8 @@ fn address(dir: impl AsFd, name: &str, operation: &'static str) -> Result<Socket
 /// # Errors
 /// The kernel's; `EADDRINUSE` when the name is taken.
 pub fn listen_at(dir: impl AsFd, name: &str, mode: u32, bounds: Bounds) -> Result<OwnedFd> {
-    let socket = socket(bounds)?;
-    net::bind(&socket, &address(&dir, name, "bind")?).named("bind")?;
     // Nobody can connect before `listen`, so the mode is in force in time.
-    let made = crate::path::open(
-        &dir,
-        name.as_bytes(),
-        crate::path::OFlags::PATH | crate::path::OFlags::NOFOLLOW,
-        0,
-        crate::path::Resolve::Beneath,
-    )?;
-    crate::path::set_mode(made, mode)?;
+    let socket = bind_at(dir, name, mode, bounds)?;
     net::listen(&socket, 128).named("listen")?;
     Ok(socket)
 }
@@ -110,6 +101,18 @@ pub fn set_nonblocking(fd: impl AsFd, nonblocking: bool) -> Result<()> {
 /// # Errors
 /// The kernel's; `EPIPE` (and no signal) when the peer is gone; `EINVAL` for too many descriptors.
 pub fn send(socket: impl AsFd, message: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<usize> {
+    send_with(socket, message, descriptors, SendFlags::NOSIGNAL)
+}
+
+/// As [`send`], without waiting for room.
+///
+/// # Errors
+/// As [`send`]; `EAGAIN` where there is no room now.
+pub fn send_now(socket: impl AsFd, message: &[u8]) -> Result<usize> {
+    send_with(socket, message, &[], SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+}
+
+fn send_with(socket: impl AsFd, message: &[u8], descriptors: &[BorrowedFd<'_>], flags: SendFlags) -> Result<usize> {
     if descriptors.len() > MOST_DESCRIPTORS {
         return Err(Error::new("sendmsg", Errno::INVAL));
     }
@@ -119,7 +122,7 @@ pub fn send(socket: impl AsFd, message: &[u8], descriptors: &[BorrowedFd<'_>]) -
         if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
             return Err(Errno::INVAL);
         }
-        net::sendmsg(&socket, &[IoSlice::new(message)], &mut control, SendFlags::NOSIGNAL)
+        net::sendmsg(&socket, &[IoSlice::new(message)], &mut control, flags)
     })
     .named("sendmsg")
 }
@@ -195,6 +198,40 @@ pub fn peer(socket: impl AsFd) -> Result<Peer> {
 /// The kernel's.
 pub fn finish_sending(socket: impl AsFd) -> Result<()> {
     net::shutdown(socket, net::Shutdown::Write).named("shutdown")
+}
+
+/// Ends both ways at once: whoever waits for something to read here reads the end.
+///
+/// # Errors
+/// The kernel's.
+pub fn end(socket: impl AsFd) -> Result<()> {
+    net::shutdown(socket, net::Shutdown::Both).named("shutdown")
+}
+
+/// Makes a socket in a directory, with this mode, to which nobody can connect before [`listen`].
+///
+/// # Errors
+/// The kernel's; `EADDRINUSE` when the name is taken.
+pub fn bind_at(dir: impl AsFd, name: &str, mode: u32, bounds: Bounds) -> Result<OwnedFd> {
+    let socket = socket(bounds)?;
+    net::bind(&socket, &address(&dir, name, "bind")?).named("bind")?;
+    let made = crate::path::open(
+        &dir,
+        name.as_bytes(),
+        crate::path::OFlags::PATH | crate::path::OFlags::NOFOLLOW,
+        0,
+        crate::path::Resolve::Beneath,
+    )?;
+    crate::path::set_mode(made, mode)?;
+    Ok(socket)
+}
+
+/// Lets others connect. Who did this is the peer that they see.
+///
+/// # Errors
+/// The kernel's.
+pub fn listen(socket: impl AsFd) -> Result<()> {
+    net::listen(socket, 16).named("listen")
 }
 
 #[cfg(test)]
