@@ -1,4 +1,12 @@
-//! Network links of the calling thread's namespace, as far as two flags go.
+//! The network of the calling thread's namespace: links, addresses, routes, the packet filter.
+//!
+//! Here live netlink by its two families, and two flags of links for who needs nothing else. Which
+//! link, address or rule is made belongs to the performer.
+
+pub mod netlink;
+pub mod nftables;
+pub mod port;
+pub mod route;
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
