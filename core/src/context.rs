@@ -17,6 +17,11 @@ pub trait Services: Send + Sync {
     /// # Errors
     /// `Unsupported` for a name that this host does not know.
     fn call(&self, name: &str, body: &[u8]) -> Result<Vec<u8>>;
+
+    /// Whether no name is known at all.
+    fn is_empty(&self) -> bool {
+        false
+    }
 }
 
 /// The services of a host that offers none, for tests and embedders.
@@ -26,6 +31,10 @@ pub struct NoServices;
 impl Services for NoServices {
     fn call(&self, name: &str, _body: &[u8]) -> Result<Vec<u8>> {
         Err(Error::unsupported(format!("this host offers no service {name:?}")))
+    }
+
+    fn is_empty(&self) -> bool {
+        true
     }
 }
 
@@ -181,6 +190,10 @@ impl Context {
     /// Replaces the received descriptors: the client puts a reply's descriptors here.
     pub fn put_received(&self, handles: Vec<(HandleKind, OwnedFd)>) {
         *self.received.lock().unwrap_or_else(PoisonError::into_inner) = handles.into_iter().map(Some).collect();
+    }
+
+    pub(crate) fn services(&self) -> &Arc<dyn Services> {
+        &self.services
     }
 
     /// The host's services.

@@ -39,7 +39,7 @@ pub trait Driver: Sized + Send + Sync + 'static {
 /// A kind of driver, implemented by the marker that `#[driver]` makes (`GraphKind`): how a service reaches a
 /// driver of that kind by method name.
 pub trait Kind<D>: Send + Sync + 'static {
-    /// The kind's name: `graph`, `volume`, `network`, `exec`.
+    /// The kind's name: `graph`, `volume`, `network`, `ipam`, `exec`.
     const KIND: &'static str;
     /// The interface version of this build.
     const VERSION: u16;
@@ -63,7 +63,7 @@ pub struct Description {
     pub aliases: Vec<String>,
     /// Version of the driver.
     pub version: String,
-    /// `graph`, `volume`, `network` or `exec`.
+    /// `graph`, `volume`, `network`, `ipam` or `exec`.
     pub kind: String,
     /// Interface versions that it speaks.
     pub interface: Versions,
@@ -142,9 +142,13 @@ pub enum OptionKind {
     Flag,
     /// A path of the host, which the plan may then name.
     HostPath,
+    /// The name of a link on the host, which this object's plans may then name.
+    LinkName,
     /// A server's address.
     Remote,
-    /// A secret, recorded elsewhere and shown as `***`.
+    /// A secret, recorded elsewhere and shown as `***`. One called `o.password` is the word
+    /// `password=…` of the option `o` of kind `MountOptions`: it is cut out there and comes by its own
+    /// name.
     Secret,
     /// A list of mount options as `mount(8)` takes it after `-o`.
     MountOptions,
@@ -210,6 +214,8 @@ pub enum Capabilities {
     Volume(crate::volume::VolumeCapabilities),
     /// A network driver's.
     Network(crate::network::NetworkCapabilities),
+    /// An ipam driver's.
+    Ipam(crate::ipam::IpamCapabilities),
     /// An exec driver's.
     Exec(crate::exec::ExecCapabilities),
 }
@@ -243,6 +249,10 @@ impl Capabilities {
         network, Network, crate::network::NetworkCapabilities
     );
     capability!(
+        /// The capabilities of an ipam driver.
+        ipam, Ipam, crate::ipam::IpamCapabilities
+    );
+    capability!(
         /// The capabilities of an exec driver.
         exec, Exec, crate::exec::ExecCapabilities
     );
@@ -270,6 +280,21 @@ pub struct Facts {
     pub overlay_mounts: Option<bool>,
     /// The kernel's release, such as `6.18.44`.
     pub kernel: String,
+    /// What networks can be made of; absent where nobody looked.
+    pub network: Option<NetworkFacts>,
+}
+
+/// What the host found out about the machine's network.
+#[derive(Data)]
+pub struct NetworkFacts {
+    /// Kinds of link that can be made here: `bridge`, `veth`, `macvlan`.
+    pub link_kinds: Vec<String>,
+    /// Whether the kernel's nftables can be used here.
+    pub nftables: bool,
+    /// Whether the host has IPv6.
+    pub ipv6: bool,
+    /// Base chains on `forward` that others made and whose policy drops, each as `family table chain`.
+    pub foreign_drops: Vec<String>,
 }
 
 /// The request of [`Driver::probe`].

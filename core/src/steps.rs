@@ -6,7 +6,14 @@
 
 use longshore_macros::Data;
 
-use crate::types::{Bytes, Handle, IfName, Owner, RelPath, SecretRef};
+use crate::types::{Bytes, Handle, Owner, RelPath, SecretRef};
+
+mod net;
+
+pub use net::{
+    Attribute, AttributeValue, ConnectionState, Family, Hook, LinkMode, MadeBy, Match, Matching, NetStep, NetworkPlan,
+    Peer, PortRange, Protocol, ProxyProtocol, Side, Verdict,
+};
 
 /// Most tree steps in one answer.
 pub const MAX_TREE_STEPS: usize = 4096;
@@ -215,36 +222,4 @@ pub enum OptionText {
     Text(String),
     /// A secret that the host puts in by itself.
     Secret(SecretRef),
-}
-
-/// What is to be done to links, in order.
-#[derive(Data)]
-pub struct NetworkPlan {
-    /// At most 256.
-    pub steps: Vec<NetStep>,
-}
-
-/// On which side of a sandbox's boundary a network step acts.
-#[derive(Data)]
-pub enum Side {
-    /// The host's network namespace.
-    Host,
-    /// The container's.
-    Sandbox,
-    /// Something newer.
-    #[data(other)]
-    Unknown,
-}
-
-/// One change of a network namespace. Steps of the sandbox side need no undo: the kernel drops them
-/// with the namespace.
-#[derive(Data)]
-pub enum NetStep {
-    /// Raises a link that is there already, such as `lo`.
-    Up {
-        /// Which side.
-        side: Side,
-        /// The link.
-        link: IfName,
-    },
 }

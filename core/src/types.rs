@@ -11,6 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::error::{Error, Result};
 use crate::schema::newtype_data;
 
+pub use addresses::{IpAddr, IpNet, Mac};
+
 /// Longest `String` that a message may hold, in bytes.
 pub const MAX_STRING: usize = 4096;
 
@@ -144,6 +146,57 @@ string_type!(
         && !v.bytes().any(|b| matches!(b, b'/' | b':' | 0) || b.is_ascii_whitespace())
 );
 
+string_type!(
+    /// What a data root puts before the names of all its links on the host: `ls` and 4 digits.
+    OwnedPrefix, "link prefix", "\"ls\" and 4 hexadecimal digits in lower case",
+    |v| v.len() == 6
+        && v.strip_prefix("ls").is_some_and(|d| d.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+);
+string_type!(
+    /// A kernel parameter below `/proc/sys/net`, with '/' between its words because a link's name
+    /// may hold a '.': `net/ipv6/conf/eth0/accept_ra`.
+    SysctlKey, "kernel parameter", "\"net\" and 1 to 6 more words with '/' between them, without \".\" and \"..\"",
+    |v| v.len() <= 128
+        && (2..=7).contains(&v.split('/').count())
+        && v.split('/').next() == Some("net")
+        && v.split('/').all(|w| !matches!(w, "" | "." | "..")
+            && w.bytes().all(|b| b.is_ascii_graphic()))
+);
+string_type!(
+    /// A name by which containers find each other.
+    DnsName, "host name", "labels of 1 to 63 characters of [a-zA-Z0-9_-] with '.' between them, 253 in all",
+    |v| v.len() <= 253
+        && v.split('.').all(|label| (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')))
+);
+string_type!(
+    /// An address pool, as its ipam driver calls it.
+    PoolId, "pool ID", "1 to 255 printable characters without spaces",
+    |v| (1..=255).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_graphic())
+);
+string_type!(
+    /// What the host calls a pool before it has one, so that a request for it can be repeated.
+    PoolKey, "pool key", "1 to 128 characters of [a-zA-Z0-9_.:-]",
+    |v| (1..=128).contains(&v.len())
+        && v.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'-'))
+);
+string_type!(
+    /// A key in the state that the host keeps for a driver.
+    StateKey, "state key", "1 to 128 characters of [a-zA-Z0-9_.:/-]",
+    |v| (1..=128).contains(&v.len())
+        && v.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'/' | b'-'))
+);
+
+impl OwnedPrefix {
+    /// A link's name that begins with the prefix.
+    ///
+    /// # Errors
+    /// `Invalid` when the name is too long: 9 bytes are left for it.
+    pub fn name(&self, rest: &str) -> Result<IfName> {
+        IfName::parse(format!("{self}{rest}"))
+    }
+}
+
 impl LayerId {
     /// A fresh ID from 32 random bytes.
     pub fn from_random(bytes: [u8; 32]) -> Self {
@@ -159,6 +212,13 @@ impl ContainerId {
 }
 
 impl ExecId {
+    /// A fresh ID from 32 random bytes.
+    pub fn from_random(bytes: [u8; 32]) -> Self {
+        Self(hex(&bytes))
+    }
+}
+
+impl NetworkId {
     /// A fresh ID from 32 random bytes.
     pub fn from_random(bytes: [u8; 32]) -> Self {
         Self(hex(&bytes))
@@ -333,6 +393,8 @@ impl Owner {
     pub const ROOT: Self = Self { uid: 0, gid: 0 };
 }
 
+mod addresses;
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -374,5 +436,36 @@ mod tests {
             assert!(IfName::parse(bad).is_err(), "{bad}");
         }
         assert!(IfName::parse("eth0").is_ok());
+        let prefix = OwnedPrefix::parse("ls0a1f").unwrap();
+        assert_eq!(prefix.name("b01234567").unwrap().as_str(), "ls0a1fb01234567");
+        assert!(prefix.name("b012345678").is_err());
+        for bad in ["", "ls", "ls0a1", "ls0a1g", "ls0A1F", "LS0a1f", "ls0a1f0"] {
+            assert!(OwnedPrefix::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn kernel_parameters_stay_below_their_folder() {
+        for bad in [
+            "net",
+            "net/",
+            "kernel/core_pattern",
+            "net/../kernel",
+            "/net/core",
+            "net//core",
+            "net/ipv4/conf/a b/x",
+            "net.ipv4.ip_forward",
+        ] {
+            assert!(SysctlKey::parse(bad).is_err(), "{bad}");
+        }
+        assert!(SysctlKey::parse("net/ipv4/conf/eth0.10/rp_filter").is_ok());
+    }
+
+    #[test]
+    fn host_names_are_labels() {
+        for bad in ["", ".", "a.", ".a", "a b", "a/b", &"a".repeat(64), &"a.".repeat(127)] {
+            assert!(DnsName::parse(bad).is_err(), "{bad}");
+        }
+        assert!(DnsName::parse("my_web-1.front").is_ok());
     }
 }

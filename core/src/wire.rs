@@ -325,6 +325,7 @@ where
         id: if cx.call() == 0 { next_call() } else { cx.call() },
         method,
     };
+    let _offer = crate::services::Offer::new(call.id, cx.services());
     let reply = channel.call(
         call,
         Message {

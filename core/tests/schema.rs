@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use longshore_core::driver::{Describe, Description, Open, Opened, Probe, Probed};
 use longshore_core::schema::{Form, Schema};
-use longshore_core::{exec, graph, network, volume, wire};
+use longshore_core::{exec, graph, ipam, network, volume, wire};
 
 /// The calls on instance 0, which all kinds share.
 fn common() -> Schema {
@@ -16,12 +16,13 @@ fn common() -> Schema {
     schema
 }
 
-fn all() -> [Schema; 5] {
+fn all() -> [Schema; 6] {
     [
         common(),
         graph::schema(),
         volume::schema(),
         network::schema(),
+        ipam::schema(),
         exec::schema(),
     ]
 }
@@ -89,6 +90,7 @@ fn a_capability_of_a_method_is_a_field_of_its_kinds_capabilities() {
         (graph::schema(), "GraphCapabilities"),
         (volume::schema(), "VolumeCapabilities"),
         (network::schema(), "NetworkCapabilities"),
+        (ipam::schema(), "IpamCapabilities"),
         (exec::schema(), "ExecCapabilities"),
     ] {
         let common = common();

@@ -120,8 +120,8 @@ mod panics;
 pub mod serve;
 
 pub use longshore_core::{
-    Context, Data, Error, ErrorKind, Result, context, driver, envelope, error, exec, graph, network, schema, steps,
-    types, volume, wire,
+    Context, Data, Error, ErrorKind, Result, context, driver, envelope, error, exec, graph, ipam, network, schema, state,
+    steps, types, volume, wire,
 };
 
 /// Makes a library of a driver.
@@ -129,7 +129,7 @@ pub use longshore_core::{
 /// ```text
 /// longshore_plugin::export! {
 ///     driver: Overlay,                       // implements Driver and the trait of its kind
-///     kind: graph,                           // graph, volume, network or exec
+///     kind: graph,                           // graph, volume, network, ipam or exec
 ///     name: "overlay",                       // as describe() gives it
 ///     version: env!("CARGO_PKG_VERSION"),    // as describe() gives it
 ///     interface: 0 to 0,                     // optional: 0 to the newest of this build
@@ -146,6 +146,7 @@ macro_rules! export {
     (@kind graph) => { $crate::graph::GraphKind };
     (@kind volume) => { $crate::volume::VolumeKind };
     (@kind network) => { $crate::network::NetworkKind };
+    (@kind ipam) => { $crate::ipam::IpamKind };
     (@kind exec) => { $crate::exec::ExecKind };
     (@from) => { 0 };
     (@from $from:literal) => { $from };

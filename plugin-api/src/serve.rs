@@ -15,6 +15,7 @@ use longshore_core::context::{Context, NoServices, Services};
 use longshore_core::driver::{Describe, Driver, Kind, Open, Opened, Probe};
 use longshore_core::envelope;
 use longshore_core::error::{Error, Result};
+use longshore_core::services;
 use longshore_core::wire::{Call, Calls, Channel, DESCRIBE, MAX_HANDLES, Message, Method, OPEN, PROBE, decode, encode};
 
 use crate::panics;
@@ -234,7 +235,7 @@ impl<D: Driver, K: Kind<D>> Channel for Static<D, K> {
             call.id,
             call.method.name,
             request,
-            Arc::clone(&self.services),
+            services::of_call(call.id).unwrap_or_else(|| Arc::clone(&self.services)),
         )
     }
 

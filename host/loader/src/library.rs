@@ -14,7 +14,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use abi_stable::library::{AbiHeaderRef, LibraryError, ROOT_MODULE_LOADER_NAME_WITH_NUL};
 use libloading::os::unix::{Library as Raw, RTLD_LOCAL, RTLD_NOW};
 use longshore_abi::{ABI, Host, Module_Ref, STATUS_ERROR, STATUS_REPLY, handle, split_handle};
-use longshore_core::context::Services;
 use longshore_core::error::{Error, Result};
 use longshore_core::wire::{Call, Channel, HandleKind, MAX_BODY, MAX_HANDLES, Message, decode, encode};
 use longshore_sys::path::{self as sys, FileType};
@@ -399,7 +398,7 @@ unsafe fn slice<'a, T>(begin: *const T, length: usize) -> &'a [T] {
 #[allow(clippy::too_many_arguments, reason = "the signature of the ABI")]
 unsafe extern "C" fn service(
     context: usize,
-    _call: u64,
+    call: u64,
     cookie: usize,
     name: *const u8,
     name_len: usize,
@@ -416,7 +415,7 @@ unsafe extern "C" fn service(
         let (desk, name, body) = unsafe { (&*(context as *const Desk), slice(name, name_len), slice(body, body_len)) };
         let answer = std::str::from_utf8(name)
             .map_err(|_| Error::invalid("a service's name is UTF-8"))
-            .and_then(|name| desk.services.call(name, body));
+            .and_then(|name| desk.services.during(call, name, body));
         let (status, body) = match answer {
             Ok(body) => (STATUS_REPLY, body),
             Err(error) => (STATUS_ERROR, encode(&error).unwrap_or_default()),

@@ -22,11 +22,14 @@ const MOST_ABANDONED: usize = 8;
 
 /// Methods that only take away: a quarantined driver is still asked for these, so that what it made
 /// can go.
-const CLEANUP: [&str; 8] = [
+const CLEANUP: [&str; 11] = [
     "deactivate",
     "remove",
     "unmount",
+    "revoke",
     "leave",
+    "release_address",
+    "release_pool",
     "delete",
     "delete_endpoint",
     "delete_network",

@@ -11,11 +11,12 @@ use longshore_core::driver::{Capabilities, Describe, Description, Facts, Opened,
 use longshore_core::error::{Error, Result};
 use longshore_core::exec::ExecDriver;
 use longshore_core::graph::GraphDriver;
+use longshore_core::ipam::Ipam;
 use longshore_core::network::NetworkDriver;
 use longshore_core::types::Bytes;
 use longshore_core::volume::VolumeDriver;
 use longshore_core::wire::{Channel, DESCRIBE, HandleKind, PROBE, client_call};
-use longshore_core::{exec, graph, network, volume};
+use longshore_core::{exec, graph, ipam, network, volume};
 
 use crate::file::{self, Checked};
 use crate::instance::{Instance, Opening};
@@ -38,6 +39,7 @@ pub(crate) fn host_interface(kind: &str) -> Option<u16> {
         "graph" => graph::VERSION,
         "volume" => volume::VERSION,
         "network" => network::VERSION,
+        "ipam" => ipam::VERSION,
         "exec" => exec::VERSION,
         _ => return None,
     })
@@ -211,6 +213,16 @@ impl Loaded {
         Ok(Arc::new(network::Client::new(instance, &opened)))
     }
 
+    /// As [`Self::open_graph`], for an ipam driver. What it keeps in the host's state comes and goes by
+    /// the services of each call's context.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_ipam(&self, root: OwnedFd, root_path: &Path, options: Vec<OptionValue>) -> Result<Arc<dyn Ipam>> {
+        let (instance, opened) = self.open(ipam::KIND, root, root_path, options)?;
+        Ok(Arc::new(ipam::Client::new(instance, &opened)))
+    }
+
     /// As [`Self::open_graph`], for an exec driver. Not for running containers: a driver that forks
     /// must not do so beside this host's threads, see [`open_exec_by_fd`].
     ///
@@ -245,6 +257,7 @@ impl Loaded {
             Capabilities::Graph(graph) => graph.acts,
             Capabilities::Volume(volume) => volume.acts,
             Capabilities::Network(network) => network.acts,
+            Capabilities::Ipam(ipam) => ipam.acts,
             Capabilities::Exec(_) => true,
         }
     }
@@ -327,7 +340,7 @@ fn check_interface(manifest: &Manifest) -> Result<(), Fault> {
         return Err(Fault::new(
             Problem::Kind,
             format_args!("it is a driver of kind {kind:?}, which this host does not know"),
-            "the kinds are graph, volume, network and exec",
+            "the kinds are graph, volume, network, ipam and exec",
         ));
     };
     match manifest.kinds.first() {
@@ -369,6 +382,7 @@ fn agree(description: &Description, manifest: &Manifest) -> Result<(), Fault> {
         Capabilities::Graph(_) => description.kind == graph::KIND,
         Capabilities::Volume(_) => description.kind == volume::KIND,
         Capabilities::Network(_) => description.kind == network::KIND,
+        Capabilities::Ipam(_) => description.kind == ipam::KIND,
         Capabilities::Exec(_) => description.kind == exec::KIND,
     };
     if !matches_kind || description.concurrency == 0 || description.areas.len() > 16 {

@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use longshore_core::context::Services;
 use longshore_core::error::{Error, Result};
+use longshore_core::services;
 use longshore_core::wire::{decode, encode};
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +45,14 @@ impl Services for HostServices {
 }
 
 impl HostServices {
+    /// Answers during that call: what this host offers every driver, or what the call's caller does.
+    pub(crate) fn during(&self, call: u64, name: &str, body: &[u8]) -> Result<Vec<u8>> {
+        match name.starts_with("state.").then(|| services::of_call(call)).flatten() {
+            Some(caller) => caller.call(name, body),
+            None => self.call(name, body),
+        }
+    }
+
     fn log(&self, line: &Line) {
         let driver = self.label.as_str();
         // A driver's text may hold anything; a line of the log stays one line.

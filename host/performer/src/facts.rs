@@ -88,6 +88,7 @@ pub fn gather(root: &Root) -> Result<Facts> {
         overlay_mounts: bench.filter(|_| has_overlay).map(|bench| overlay_mounts(bench).is_ok()),
         filesystems,
         kernel: path::kernel_release(),
+        network: None,
     })
 }
 

@@ -1,9 +1,9 @@
 //! A container's attachment to its network: what the driver's plan means for the shim.
 
 use longshore_core::Context;
-use longshore_core::network::{CreateEndpoint, DeleteEndpoint, Join, Leave};
+use longshore_core::network::{CreateEndpoint, DeleteEndpoint, Join, JoinInfo, Leave};
 use longshore_core::steps::{NetStep, Side};
-use longshore_core::types::{EndpointId, NetworkId, Note};
+use longshore_core::types::{Bytes, EndpointId, NetworkId, Note};
 use longshore_shim::protocol::Network;
 use sha2::{Digest as _, Sha256};
 
@@ -37,6 +37,8 @@ impl Containers {
                 network: network.clone(),
                 network_note: Note::default(),
                 endpoint: endpoint.clone(),
+                mac: None,
+                addresses: Vec::new(),
                 options: Vec::new(),
             },
         )?;
@@ -47,7 +49,14 @@ impl Containers {
                 network_note: Note::default(),
                 endpoint,
                 note: made.note,
-                hostname: files::hostname(record, id, slot.capabilities.shares_host),
+                container: JoinInfo {
+                    hostname: files::hostname(record, id, slot.capabilities.shares_host),
+                    names: Vec::new(),
+                    mac: None,
+                    addresses: Vec::new(),
+                },
+                sandbox: None,
+                sandbox_path: Bytes::default(),
                 index: 0,
             },
         )?;
@@ -71,6 +80,7 @@ impl Containers {
                 NetStep::Up { link, .. } => {
                     return Err(breach(&slot.name, &format!("raises link {link}, which is not its own")));
                 }
+                _ => return Err(breach(&slot.name, "plans more than to raise lo")),
             }
         }
         Ok(Network::New { up })
@@ -87,6 +97,7 @@ impl Containers {
                     network: network.clone(),
                     endpoint: endpoint.clone(),
                     note: Note::default(),
+                    sandbox: None,
                 },
             )?;
             slot.driver.delete_endpoint(

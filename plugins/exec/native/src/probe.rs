@@ -109,6 +109,7 @@ mod tests {
             overlay: vec![],
             overlay_mounts: None,
             kernel: kernel.into(),
+            network: None,
         }
     }
 

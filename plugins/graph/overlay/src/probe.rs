@@ -58,6 +58,7 @@ mod tests {
             overlay: vec![],
             overlay_mounts: Some(true),
             kernel: "6.18.0".into(),
+            network: None,
         }
     }
 

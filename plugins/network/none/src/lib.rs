@@ -9,7 +9,7 @@ use longshore_plugin::driver::{Capabilities, Description, Driver, Open, Probe, P
 use longshore_plugin::graph::Ended;
 use longshore_plugin::network::{
     CreateEndpoint, CreateNetwork, DeleteEndpoint, DeleteNetwork, EndpointCreated, EndpointDeleted, Join, Joined,
-    Leave, Left, NetworkCapabilities, NetworkCreated, NetworkDeleted, NetworkDriver,
+    Leave, Left, NetworkCapabilities, NetworkCreated, NetworkDeleted, NetworkDriver, NetworkScope,
 };
 use longshore_plugin::steps::{NetStep, NetworkPlan, Side};
 use longshore_plugin::types::{IfName, Note};
@@ -24,6 +24,15 @@ fn capabilities() -> Capabilities {
         acts: false,
         needs_sandbox: true,
         shares_host: false,
+        scope: NetworkScope::Local,
+        multihost: false,
+        addresses: false,
+        publishes: false,
+        ipv6: false,
+        needs_mac: false,
+        hot: false,
+        dns: false,
+        link_kinds: vec![],
         max_per_sandbox: 1,
     })
 }
@@ -73,7 +82,7 @@ impl NetworkDriver for None {
         }
         Ok(NetworkCreated {
             note: Note::default(),
-            plan: NetworkPlan { steps: vec![] },
+            plan: NetworkPlan::nothing(),
         })
     }
 
@@ -82,7 +91,11 @@ impl NetworkDriver for None {
     }
 
     fn create_endpoint(&self, _cx: &Context, _request: CreateEndpoint) -> Result<EndpointCreated> {
-        Ok(EndpointCreated { note: Note::default() })
+        Ok(EndpointCreated {
+            note: Note::default(),
+            mac: None,
+            addresses: vec![],
+        })
     }
 
     fn delete_endpoint(&self, _cx: &Context, _request: DeleteEndpoint) -> Result<EndpointDeleted> {
@@ -97,6 +110,10 @@ impl NetworkDriver for None {
                     link: IfName::parse("lo")?,
                 }],
             },
+            acted: None,
+            gateway: None,
+            gateway6: None,
+            default_route: false,
             note: request.note,
         })
     }
