@@ -4,7 +4,7 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::types::Handle;
@@ -54,10 +54,62 @@ impl Cancel {
     }
 }
 
+/// When a call must have ended.
+#[cfg(not(target_family = "wasm"))]
+mod deadline {
+    use std::time::{Duration, Instant};
+
+    use super::Services;
+
+    #[derive(Clone, Copy, Debug)]
+    pub(super) struct Deadline(Instant);
+
+    impl Deadline {
+        pub(super) fn after(left: Duration) -> Self {
+            Self(Instant::now() + left)
+        }
+
+        pub(super) fn left(self, _host: &dyn Services) -> Duration {
+            self.0.saturating_duration_since(Instant::now())
+        }
+    }
+}
+
+/// When a call must have ended: only the host knows, as a component has no clock.
+#[cfg(target_family = "wasm")]
+mod deadline {
+    use std::time::Duration;
+
+    use super::Services;
+
+    #[derive(Clone, Copy, Debug)]
+    pub(super) struct Deadline(Duration);
+
+    #[derive(serde::Deserialize)]
+    struct Left {
+        left_ms: u32,
+    }
+
+    impl Deadline {
+        pub(super) fn after(left: Duration) -> Self {
+            Self(left)
+        }
+
+        pub(super) fn left(self, host: &dyn Services) -> Duration {
+            const EMPTY_MAP: &[u8] = &[0x80];
+            host.call("call.left", EMPTY_MAP)
+                .and_then(|body| crate::wire::decode::<Left>(&body))
+                .map_or(self.0, |answer| Duration::from_millis(u64::from(answer.left_ms)))
+        }
+    }
+}
+
+use deadline::Deadline;
+
 /// The context of one call.
 pub struct Context {
     call: u64,
-    deadline: Option<Instant>,
+    deadline: Option<Deadline>,
     trace: [u8; 16],
     interface: u16,
     cancel: Cancel,
@@ -76,7 +128,7 @@ impl Context {
     pub fn new(call: u64, deadline: Option<Duration>, cancel: Cancel, services: Arc<dyn Services>) -> Self {
         Self {
             call,
-            deadline: deadline.map(|left| Instant::now() + left),
+            deadline: deadline.map(Deadline::after),
             trace: [0; 16],
             interface: u16::MAX,
             cancel,
@@ -125,7 +177,7 @@ impl Context {
 
     /// Time left until the deadline; `None` without one, zero when it has passed.
     pub fn remaining(&self) -> Option<Duration> {
-        self.deadline.map(|at| at.saturating_duration_since(Instant::now()))
+        self.deadline.map(|deadline| deadline.left(&*self.services))
     }
 
     /// Whether the caller has cancelled the call. Long methods ask between steps.

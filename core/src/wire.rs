@@ -4,7 +4,7 @@
 //! beside it. A [`Channel`] moves a message to one instance of a driver and brings the reply back;
 //! each transport is one implementation of it, and nothing else differs between transports.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -351,9 +351,10 @@ fn slice_is_empty(slice: &[u8]) -> bool {
 }
 
 /// Which calls are under way and which of them are cancelled: the service's side of
-/// [`Channel::cancel`].
+/// [`Channel::cancel`]. A tree and no hash map: that would ask for randomness, which a component has
+/// not.
 #[derive(Debug, Default)]
-pub struct Calls(std::sync::Mutex<HashMap<u64, crate::context::Cancel>>);
+pub struct Calls(std::sync::Mutex<BTreeMap<u64, crate::context::Cancel>>);
 
 impl Calls {
     /// Notes a call that begins, and gives its flag. A cancel that came before is seen.
@@ -373,7 +374,7 @@ impl Calls {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, crate::context::Cancel>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, crate::context::Cancel>> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

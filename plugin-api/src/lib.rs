@@ -1,9 +1,10 @@
 //! All that an author of a Longshore driver depends on.
 //!
 //! It re-exports the contracts of `longshore-core` and adds [`export!`], which makes a library out of
-//! a driver: manifest, root module, instances, descriptors, cancellation, caught panics. The same
+//! a driver: manifest, root module, instances, descriptors, cancellation, caught panics. Built for
+//! `wasm32-wasip2` the same crate is a component (`guest`, of the world in `wit/`). The same
 //! service stands behind a driver that is linked in ([`serve::Static`]). Loading, checking and
-//! calling libraries is the host's and lives in `longshore-loader`.
+//! calling drivers is the host's and lives in `longshore-loader`.
 //!
 //! # A whole driver
 //! A volume driver that keeps each volume in a folder of its own. It is pure: it reads nothing and
@@ -114,6 +115,9 @@
 //! Its `Cargo.toml` says `crate-type = ["cdylib", "rlib"]`; `cargo build` leaves the library, and
 //! `longshore plugin verify FILE` tells what a host thinks of it.
 
+#[cfg(target_family = "wasm")]
+pub mod guest;
+#[cfg(not(target_family = "wasm"))]
 pub mod library;
 pub mod manifest;
 mod panics;
@@ -124,7 +128,7 @@ pub use longshore_core::{
     steps, types, volume, wire,
 };
 
-/// Makes a library of a driver.
+/// Makes a library of a driver, or a component where the target is Wasm.
 ///
 /// ```text
 /// longshore_plugin::export! {
@@ -134,7 +138,7 @@ pub use longshore_core::{
 ///     version: env!("CARGO_PKG_VERSION"),    // as describe() gives it
 ///     interface: 0 to 0,                     // optional: 0 to the newest of this build
 ///     grants: ["fs:overlay"],                // optional: what is not the driver's own
-///     transports: ["static", "dylib"],       // optional: these two
+///     transports: ["static", "dylib"],       // optional: all that the target makes
 ///     programs: [],                          // optional: programs that the host starts for it
 /// }
 /// ```
@@ -154,7 +158,7 @@ macro_rules! export {
         <$crate::export!(@kind $kind) as $crate::driver::Kind<$driver>>::VERSION
     };
     (@to $driver:ty, $kind:ident $to:literal) => { $to };
-    (@transports) => { &["static", "dylib"] };
+    (@transports) => { $crate::manifest::TRANSPORTS };
     (@transports $($transport:literal)+) => { &[$($transport),+] };
     (
         driver: $driver:ty,
@@ -190,12 +194,49 @@ macro_rules! export {
                 &*SERVICE
             }
 
-            #[used]
-            #[unsafe(link_section = "longshore_driver")]
-            static ENTRY: $crate::library::Entry = $crate::library::Entry {
-                manifest: &MANIFEST,
-                service,
-            };
+            $crate::entry!(&MANIFEST, service);
         };
+    };
+}
+
+/// How the host finds a driver's service in a library.
+#[doc(hidden)]
+#[cfg(not(target_family = "wasm"))]
+#[macro_export]
+macro_rules! entry {
+    ($manifest:expr, $service:ident) => {
+        #[used]
+        #[unsafe(link_section = "longshore_driver")]
+        static ENTRY: $crate::library::Entry = $crate::library::Entry {
+            manifest: $manifest,
+            service: $service,
+        };
+    };
+}
+
+/// How the host finds a driver's service in a component.
+#[doc(hidden)]
+#[cfg(target_family = "wasm")]
+#[macro_export]
+macro_rules! entry {
+    ($manifest:expr, $service:ident) => {
+        struct Component;
+
+        impl $crate::guest::Guest for Component {
+            fn call(
+                instance: u64,
+                id: u64,
+                method: ::std::string::String,
+                body: ::std::vec::Vec<u8>,
+            ) -> ::std::result::Result<::std::vec::Vec<u8>, ::std::vec::Vec<u8>> {
+                $crate::guest::call($service(), instance, id, &method, body)
+            }
+
+            fn close(instance: u64) {
+                $service().close(instance);
+            }
+        }
+
+        $crate::guest::bindings::export!(Component with_types_in $crate::guest::bindings);
     };
 }

@@ -102,8 +102,17 @@ const TARGET: &str = if cfg!(all(target_arch = "x86_64", target_os = "linux", ta
     "aarch64-unknown-linux-gnu"
 } else if cfg!(all(target_arch = "aarch64", target_os = "linux", target_env = "musl")) {
     "aarch64-unknown-linux-musl"
+} else if cfg!(target_family = "wasm") {
+    "wasm32-wasip2"
 } else {
     "unknown"
+};
+
+/// How a driver that names no transports can be run: by every one that takes what the target makes.
+pub const TRANSPORTS: &[&str] = if cfg!(target_family = "wasm") {
+    &["wasm"]
+} else {
+    &["static", "dylib"]
 };
 
 /// Text that is written while compiling. What does not fit is counted and dropped, so that a buffer

@@ -37,12 +37,23 @@ fn install_hook() {
         let previous = take_hook();
         set_hook(Box::new(move |info| {
             if DEPTH.with(Cell::get) > 0 {
-                WHAT.with(|what| *what.borrow_mut() = Some(describe(info)));
+                note(describe(info));
             } else {
                 previous(info);
             }
         }));
     });
+}
+
+#[cfg(not(target_family = "wasm"))]
+fn note(text: String) {
+    WHAT.with(|what| *what.borrow_mut() = Some(text));
+}
+
+/// A component cannot catch a panic: it ends with it, and this is the last that it can say.
+#[cfg(target_family = "wasm")]
+fn note(text: String) {
+    crate::guest::last_words(&text);
 }
 
 fn describe(info: &PanicHookInfo<'_>) -> String {

@@ -2,7 +2,8 @@
 //!
 //! The file is opened once, by descriptor, and everything after that is of this descriptor: what was
 //! checked is what is loaded. Elsewhere: what the bytes must look like ([`crate::elf`]), what the
-//! manifest may ask for ([`crate::policy`]).
+//! manifest may ask for ([`crate::policy`]). A file is a library or a component; its first bytes
+//! tell which.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -18,6 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::elf;
 use crate::manifest::{Manifest, SECTION};
 use crate::refusal::{Fault, Problem, Refused};
+use crate::wasm::sections;
 
 /// Larger files are no drivers.
 const MAX_FILE: u64 = 512 << 20;
@@ -30,6 +32,7 @@ pub struct Checked {
     path: PathBuf,
     size: u64,
     manifest: Manifest,
+    component: bool,
 }
 
 /// What a file is, whatever it is called.
@@ -52,6 +55,22 @@ impl Checked {
         &self.manifest
     }
 
+    /// Whether it is a Wasm component; else it is a library.
+    pub fn is_component(&self) -> bool {
+        self.component
+    }
+
+    /// Its bytes, if they are still those that were checked.
+    #[cfg(feature = "wasm")]
+    pub(crate) fn bytes(&self) -> Result<Vec<u8>, Fault> {
+        let file = longshore_sys::path::reopen(&self.file, OFlags::RDONLY).map_err(missing)?;
+        let bytes = read(&file, self.size)?;
+        if self.identity.digest != Some(Sha256::digest(&bytes).into()) {
+            return Err(changes());
+        }
+        Ok(bytes)
+    }
+
     /// Its SHA-256, in hex.
     pub fn digest(&self) -> String {
         hex::encode(self.identity.digest.unwrap_or_default())
@@ -64,7 +83,7 @@ impl Checked {
 }
 
 /// Opens a file and checks it: kind, owner and rights of file and folder, that it is a whole library
-/// for this machine, its manifest. Nothing of it runs.
+/// for this machine or a whole component, its manifest. Nothing of it runs.
 ///
 /// # Errors
 /// The first check that failed, as one sentence.
@@ -84,18 +103,22 @@ pub fn check(path: &Path) -> Result<Checked, Refused> {
         path: resolved,
         size: metadata.size,
         manifest,
+        component: sections::is_wasm(&bytes),
     })
 }
 
-/// Checks that the bytes are a whole library for this machine, and reads its manifest. `path` stands
-/// in the refusal.
+/// Checks that the bytes are a whole library for this machine, or a whole component, and reads its
+/// manifest. `path` stands in the refusal.
 ///
 /// # Errors
 /// The first check that failed.
 pub fn manifest_of(bytes: &[u8], path: &Path) -> Result<Manifest, Refused> {
-    elf::section(bytes, SECTION)
-        .and_then(Manifest::parse)
-        .map_err(|fault| fault.at(path))
+    let manifest = if sections::is_wasm(bytes) {
+        sections::manifest(bytes).and_then(Manifest::parse_component)
+    } else {
+        elf::section(bytes, SECTION).and_then(Manifest::parse)
+    };
+    manifest.map_err(|fault| fault.at(path))
 }
 
 fn missing(error: impl std::fmt::Display) -> Fault {
@@ -193,11 +216,15 @@ fn read(file: &OwnedFd, size: u64) -> Result<Vec<u8>, Fault> {
         .read_to_end(&mut bytes)
         .map_err(missing)?;
     if bytes.len() as u64 != size {
-        return Err(Fault::new(
-            Problem::Damaged,
-            "it changes while it is read",
-            "replace a library by rename, never in place",
-        ));
+        return Err(changes());
     }
     Ok(bytes)
+}
+
+fn changes() -> Fault {
+    Fault::new(
+        Problem::Damaged,
+        "it changes while it is read",
+        "replace a driver's file by rename, never in place",
+    )
 }

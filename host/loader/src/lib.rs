@@ -23,6 +23,7 @@ mod pool;
 mod refusal;
 mod registry;
 mod services;
+pub mod wasm;
 
 pub use discovery::Candidate;
 pub use file::{Checked, check, manifest_of};

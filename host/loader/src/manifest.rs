@@ -54,8 +54,24 @@ pub struct KindRange {
 }
 
 impl Manifest {
-    /// Reads the content of the section.
+    /// Reads the content of a library's section.
     pub(crate) fn parse(section: &[u8]) -> Result<Self, Fault> {
+        let manifest = Self::parse_component(section)?;
+        if manifest.panic != "unwind" {
+            return Err(Fault::new(
+                Problem::Abi,
+                format_args!(
+                    "it was built with panic = {:?}, so that a panic would end this process",
+                    manifest.panic
+                ),
+                "rebuild it with panic = \"unwind\"",
+            ));
+        }
+        Ok(manifest)
+    }
+
+    /// Reads the content of a component's section: a panic ends nothing but its instance there.
+    pub(crate) fn parse_component(section: &[u8]) -> Result<Self, Fault> {
         let text = text(section)?;
         let manifest: Self =
             serde_json::from_slice(text).map_err(|error| damaged(format!("is no manifest ({error})")))?;
@@ -99,16 +115,6 @@ impl Manifest {
         }
         if self.version.is_empty() || self.version.len() > 64 || !self.version.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(damaged("has no proper version".into()));
-        }
-        if self.panic != "unwind" {
-            return Err(Fault::new(
-                Problem::Abi,
-                format_args!(
-                    "it was built with panic = {:?}, so that a panic would end this process",
-                    self.panic
-                ),
-                "rebuild it with panic = \"unwind\"",
-            ));
         }
         Ok(())
     }

@@ -20,16 +20,19 @@ use longshore_core::{exec, graph, ipam, network, volume};
 
 use crate::file::{self, Checked};
 use crate::instance::{Instance, Opening};
-use crate::library::{self, Library};
+use crate::library;
 use crate::manifest::Manifest;
 use crate::middleware::{CallMetrics, Guarded};
-use crate::policy::{self, Origin};
+use crate::policy::{self, Origin, Transport};
 use crate::refusal::{Fault, Problem, Refused};
+#[cfg(feature = "wasm")]
+use crate::wasm;
 
 /// A driver that can be opened.
 pub struct Loaded {
     description: Description,
     file: Option<Checked>,
+    transport: &'static str,
     guarded: Arc<Guarded>,
 }
 
@@ -62,7 +65,14 @@ impl Loaded {
     pub fn from_checked(checked: Checked, origin: &Origin) -> Result<Self, Refused> {
         let manifest = checked.manifest();
         let at = |fault: Fault| fault.at(checked.path());
-        policy::check(manifest, origin).map_err(at)?;
+        if checked.is_component() {
+            return Err(at(Fault::new(
+                Problem::NotLibrary,
+                "it is a Wasm component and no library",
+                format!("write isolation = \"wasm\" under [plugin.{}]", manifest.label()),
+            )));
+        }
+        policy::check(manifest, origin, Transport::Dylib).map_err(at)?;
         check_interface(manifest).map_err(at)?;
         let library = library::load(&checked.file, checked.identity, &manifest.label()).map_err(at)?;
         let description = describe(&library).map_err(at)?;
@@ -71,6 +81,58 @@ impl Loaded {
             guarded: Arc::new(guard(Arc::new(library), &description)),
             description,
             file: Some(checked),
+            transport: Transport::Dylib.as_str(),
+        })
+    }
+
+    /// Checks a component's file, asks the policy, compiles it or takes what was compiled before, and
+    /// compares what it says of itself with its manifest.
+    ///
+    /// # Errors
+    /// The first check that failed.
+    #[cfg(feature = "wasm")]
+    pub fn from_component(path: &Path, origin: &Origin, engine: &Arc<wasm::Engine>) -> Result<Self, Refused> {
+        Self::from_checked_component(file::check(path)?, origin, engine)
+    }
+
+    /// As [`Self::from_component`], of a file that was checked before.
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(feature = "wasm")]
+    pub fn from_checked_component(
+        checked: Checked,
+        origin: &Origin,
+        engine: &Arc<wasm::Engine>,
+    ) -> Result<Self, Refused> {
+        let manifest = checked.manifest();
+        let at = |fault: Fault| fault.at(checked.path());
+        if !checked.is_component() {
+            return Err(at(Fault::new(
+                Problem::NotComponent,
+                "it is a library and no Wasm component",
+                "build the driver for wasm32-wasip2, and give the path of the .wasm file",
+            )));
+        }
+        policy::check(manifest, origin, Transport::Wasm).map_err(at)?;
+        check_interface(manifest).map_err(at)?;
+        let component = wasm::Component::load(engine, &checked).map_err(at)?;
+        let component: Arc<dyn Channel> = Arc::new(component);
+        let description = describe(&component).map_err(at)?;
+        agree(&description, manifest).map_err(at)?;
+        wasm::check(&description).map_err(at)?;
+        let guarded = Guarded::new(
+            component,
+            &description.kind,
+            &description.name,
+            &description.version,
+            description.concurrency.min(wasm::MOST_AT_ONCE),
+        );
+        Ok(Self {
+            guarded: Arc::new(guarded),
+            description,
+            file: Some(checked),
+            transport: Transport::Wasm.as_str(),
         })
     }
 
@@ -84,6 +146,7 @@ impl Loaded {
             guarded: Arc::new(guard(channel, &description)),
             description,
             file: None,
+            transport: "static",
         })
     }
 
@@ -120,9 +183,9 @@ impl Loaded {
         self.file.as_ref().map(Checked::digest)
     }
 
-    /// `dylib`, or `static` for a driver that is linked in.
+    /// How its code is run: `dylib`, `wasm`, or `static` for a driver that is linked in.
     pub fn transport(&self) -> &'static str {
-        if self.file.is_some() { "dylib" } else { "static" }
+        self.transport
     }
 
     /// What was measured of its calls.
@@ -253,13 +316,17 @@ impl Loaded {
 
     /// Whether the driver changes the machine by itself, for which it needs its root.
     fn acts(&self) -> bool {
-        match &self.description.capabilities {
-            Capabilities::Graph(graph) => graph.acts,
-            Capabilities::Volume(volume) => volume.acts,
-            Capabilities::Network(network) => network.acts,
-            Capabilities::Ipam(ipam) => ipam.acts,
-            Capabilities::Exec(_) => true,
-        }
+        acts(&self.description)
+    }
+}
+
+pub(crate) fn acts(description: &Description) -> bool {
+    match &description.capabilities {
+        Capabilities::Graph(graph) => graph.acts,
+        Capabilities::Volume(volume) => volume.acts,
+        Capabilities::Network(network) => network.acts,
+        Capabilities::Ipam(ipam) => ipam.acts,
+        Capabilities::Exec(_) => true,
     }
 }
 
@@ -324,8 +391,8 @@ fn guard(channel: Arc<dyn Channel>, description: &Description) -> Guarded {
     )
 }
 
-fn describe(library: &&'static Library) -> Result<Description, Fault> {
-    client_call(library, 0, &DESCRIBE, &Context::background(), &Describe {}).map_err(|error| {
+fn describe(channel: &impl Channel) -> Result<Description, Fault> {
+    client_call(channel, 0, &DESCRIBE, &Context::background(), &Describe {}).map_err(|error| {
         Fault::new(
             Problem::Description,
             format_args!("it cannot describe itself ({error})"),

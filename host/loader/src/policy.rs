@@ -1,8 +1,9 @@
 //! Whether a driver may run here: where its file comes from, and what it wants that is not its own.
 //!
-//! A bundled driver is part of the release and gets what its manifest asks for. Any other file loads
+//! A bundled driver is part of the release and gets what its manifest asks for. Any other library loads
 //! only when its path and `isolation = "in-process"` stand in config, because its code is root in
-//! this process; and it gets the grants that stand there.
+//! this process; and it gets the grants that stand there. A component needs its grants alone: its
+//! code reaches nothing but what it is given.
 
 use crate::manifest::Manifest;
 use crate::refusal::{Fault, Problem};
@@ -33,8 +34,35 @@ const GRANTS: [&str; 8] = [
     "net:",
 ];
 
-/// Checks the manifest against the origin.
-pub(crate) fn check(manifest: &Manifest, origin: &Origin) -> Result<(), Fault> {
+/// How a file's code is run, as manifests write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// A library in this process.
+    Dylib,
+    /// A component in a sandbox.
+    #[cfg_attr(not(feature = "wasm"), allow(dead_code, reason = "nothing runs components then"))]
+    Wasm,
+}
+
+impl Transport {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Dylib => "dylib",
+            Self::Wasm => "wasm",
+        }
+    }
+
+    /// What a file run so is, for people.
+    fn form(self) -> &'static str {
+        match self {
+            Self::Dylib => "a library",
+            Self::Wasm => "a component",
+        }
+    }
+}
+
+/// Checks the manifest against the origin and the transport that shall run it.
+pub(crate) fn check(manifest: &Manifest, origin: &Origin, transport: Transport) -> Result<(), Fault> {
     if let Some(unknown) = manifest.grants.iter().find(|grant| !is_known(grant)) {
         return Err(Fault::new(
             Problem::Policy,
@@ -42,21 +70,22 @@ pub(crate) fn check(manifest: &Manifest, origin: &Origin) -> Result<(), Fault> {
             "use a newer host, or an older build of the driver",
         ));
     }
-    if !manifest.transports.iter().any(|transport| transport == "dylib") {
+    if !manifest.transports.iter().any(|word| word == transport.as_str()) {
         return Err(Fault::new(
             Problem::Policy,
             format_args!(
-                "it is not made to run as a library (transports: {})",
+                "it is not made to run as {} (transports: {})",
+                transport.form(),
                 manifest.transports.join(", ")
             ),
-            "build it with \"dylib\" among the transports of export!",
+            format!("build it with {:?} among the transports of export!", transport.as_str()),
         ));
     }
     let Origin::Explicit { in_process, grants } = origin else {
         return Ok(());
     };
     let section = format!("[plugin.{}]", manifest.label());
-    if !in_process {
+    if transport == Transport::Dylib && !in_process {
         return Err(Fault::new(
             Problem::Policy,
             "it is no part of this release, and its code would run as this process",
@@ -119,22 +148,49 @@ mod tests {
 
     #[test]
     fn a_bundled_driver_gets_what_it_asks_for() {
-        assert!(check(&manifest(&["fs:overlay", "host-path"]), &Origin::Bundled).is_ok());
+        assert!(
+            check(
+                &manifest(&["fs:overlay", "host-path"]),
+                &Origin::Bundled,
+                Transport::Dylib
+            )
+            .is_ok()
+        );
     }
 
     #[test]
     fn another_file_needs_isolation_and_grants_and_is_told_so() {
-        let fault = check(&manifest(&[]), &explicit(false, &[])).unwrap_err();
+        let fault = check(&manifest(&[]), &explicit(false, &[]), Transport::Dylib).unwrap_err();
         assert!(fault.remedy.contains("[plugin.graph-mine]"), "{}", fault.remedy);
-        let fault = check(&manifest(&["secrets"]), &explicit(true, &["host-path"])).unwrap_err();
+        let fault = check(
+            &manifest(&["secrets"]),
+            &explicit(true, &["host-path"]),
+            Transport::Dylib,
+        )
+        .unwrap_err();
         assert!(fault.what.contains("secrets"), "{}", fault.what);
-        assert!(check(&manifest(&["secrets"]), &explicit(true, &["secrets"])).is_ok());
+        assert!(check(&manifest(&["secrets"]), &explicit(true, &["secrets"]), Transport::Dylib).is_ok());
+    }
+
+    #[test]
+    fn a_component_needs_its_grants_and_no_trust_in_its_code() {
+        let component = |grants: &[&str]| Manifest {
+            transports: vec!["wasm".into()],
+            ..manifest(grants)
+        };
+        assert!(check(&component(&[]), &explicit(false, &[]), Transport::Wasm).is_ok());
+        assert!(check(&component(&["host-path"]), &explicit(false, &[]), Transport::Wasm).is_err());
+        let fault = check(&component(&[]), &Origin::Bundled, Transport::Dylib).unwrap_err();
+        assert!(fault.what.contains("transports: wasm"), "{}", fault.what);
     }
 
     #[test]
     fn an_unknown_grant_is_refused_for_a_bundled_driver_too() {
         for grant in ["everything", "fs:", ""] {
-            assert!(check(&manifest(&[grant]), &Origin::Bundled).is_err(), "{grant:?}");
+            assert!(
+                check(&manifest(&[grant]), &Origin::Bundled, Transport::Dylib).is_err(),
+                "{grant:?}"
+            );
         }
     }
 }

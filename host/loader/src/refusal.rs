@@ -14,6 +14,8 @@ pub enum Problem {
     Untrusted,
     /// It is no shared library.
     NotLibrary,
+    /// It is no Wasm component.
+    NotComponent,
     /// It is made for another machine.
     Architecture,
     /// It is cut short, or its headers contradict each other.
@@ -24,7 +26,9 @@ pub enum Problem {
     Policy,
     /// It has no interface version in common with this host.
     Interface,
-    /// The system's loader refused it.
+    /// It imports what no host offers a driver.
+    Import,
+    /// The system's loader, or the compiler of components, refused it.
     Load,
     /// It does not export the root module.
     Symbol,

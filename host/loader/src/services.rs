@@ -1,6 +1,7 @@
-//! What this host offers a driver during a call: a log and a clock.
+//! What this host offers a driver during a call: a log, a clock and randomness.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::LazyLock;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use longshore_core::context::Services;
 use longshore_core::error::{Error, Result};
@@ -24,7 +25,25 @@ struct Line {
 #[derive(Serialize)]
 struct Now {
     wall_ns: u64,
+    /// Never goes back; from when this process first looked.
+    mono_ns: u64,
 }
+
+#[derive(Deserialize)]
+struct Random {
+    n: u16,
+}
+
+#[derive(Serialize)]
+struct Randomness<'a> {
+    #[serde(with = "serde_bytes")]
+    bytes: &'a [u8],
+}
+
+/// Most bytes of one answer of `random`.
+const MOST_RANDOM: usize = 256;
+
+static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Services for HostServices {
     fn call(&self, name: &str, body: &[u8]) -> Result<Vec<u8>> {
@@ -37,8 +56,10 @@ impl Services for HostServices {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 encode(&Now {
                     wall_ns: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
+                    mono_ns: u64::try_from(BEGIN.elapsed().as_nanos()).unwrap_or(u64::MAX),
                 })
             }
+            "random" => random(&decode(body)?),
             other => Err(Error::unsupported(format!("this host offers no service {other:?}"))),
         }
     }
@@ -51,6 +72,24 @@ impl HostServices {
             Some(caller) => caller.call(name, body),
             None => self.call(name, body),
         }
+    }
+}
+
+fn random(wanted: &Random) -> Result<Vec<u8>> {
+    let all: [u8; MOST_RANDOM] =
+        longshore_sys::path::random().map_err(|error| Error::unavailable(format!("read randomness: {error}")))?;
+    let bytes = all
+        .get(..usize::from(wanted.n))
+        .ok_or_else(|| Error::invalid(format!("random answers at most {MOST_RANDOM} bytes at once")))?;
+    encode(&Randomness { bytes })
+}
+
+impl HostServices {
+    /// The text of a line that is logged as an error, in one line and not too long.
+    #[cfg(feature = "wasm")]
+    pub(crate) fn error_of(body: &[u8]) -> Option<String> {
+        let line: Line = decode(body).ok()?;
+        (line.level == "error").then(|| line.message.escape_debug().take(1000).collect())
     }
 
     fn log(&self, line: &Line) {
