@@ -21,7 +21,11 @@ pub(crate) async fn list(call: &Call) -> Answer {
         limit: limit.and_then(|limit| usize::try_from(limit).ok()),
         filters: call.query.filters()?,
     };
-    json(&call.engine().list(request).await?)
+    json(&if call.query.flag("size") {
+        call.engine().list_with_sizes(request).await?
+    } else {
+        call.engine().list(request).await?
+    })
 }
 
 pub(crate) async fn create(call: Call) -> Answer {
@@ -40,7 +44,13 @@ pub(crate) async fn create(call: Call) -> Answer {
 }
 
 pub(crate) async fn inspect(call: &Call, id: &str) -> Answer {
-    json(&call.engine().inspect(id).await?)
+    let mut shown = call.engine().inspect(id).await?;
+    if call.query.flag("size") {
+        let size = call.engine().size(id).await?;
+        shown.size_rw = Some(size.own);
+        shown.size_root_fs = Some(size.root);
+    }
+    json(&shown)
 }
 
 pub(crate) async fn start(call: &Call, id: &str) -> Answer {

@@ -2,8 +2,7 @@
 //!
 //! Here live HTTP, the routes, the hand-over of connections to containers, and the ways in which an
 //! engine starts and ends. What a container, an image or a volume is, is the engine crate's; what a
-//! command line looks like is the client's. A socket passed by a service manager (`LISTEN_FDS`) is not
-//! taken in this version.
+//! command line looks like is the client's.
 #![forbid(unsafe_code)]
 
 mod args;
@@ -55,7 +54,13 @@ fn run(args: &Args) -> Result<()> {
         .map_err(|error| Error::io("start threads", &error))?;
     let started = runtime.block_on(start::open(args))?;
     start::ready(&started).map_err(|error| Error::io("open the engine's log", &error))?;
+    let engine = started.daemon.engine.clone();
     let served = runtime.block_on(serve::serve(started.daemon, started.socket, args.idle()));
+    // Clients that last keep the engine from being dropped.
+    if let Err(error) = runtime.block_on(engine.close()) {
+        tracing::warn!(%error, "the engine's end could not be noted");
+    }
+    drop(engine);
     started.cgroup.leave();
     runtime.shutdown_timeout(LAST_WORK);
     served.map_err(|error| Error::io("serve", &error))

@@ -70,6 +70,11 @@ pub(crate) async fn doctor(call: &Call) -> Answer {
     json(&call.engine().doctor().await?)
 }
 
+/// Removes what a lost database spoke of. Answers what was removed.
+pub(crate) async fn collect(call: &Call) -> Answer {
+    json(&call.engine().collect().await?)
+}
+
 pub(crate) async fn explain(call: Call) -> Answer {
     let choice = call.choice()?;
     let engine = call.engine().clone();

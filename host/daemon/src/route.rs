@@ -154,6 +154,7 @@ async fn dispatch(method: &str, parts: &[&str], call: Call) -> Answer {
             ("GET" | "HEAD", ["_ping"]) => system::ping(&call).await,
             ("GET", ["version"]) => system::version(),
             ("GET", ["info"]) => system::info(&call).await,
+            ("GET", ["system", "df"]) => system::disk_usage(&call).await,
             ("GET", ["networks"]) => networks::list(&call).await,
             ("GET", ["networks", id]) => networks::inspect(&call, id).await,
             ("GET", ["plugins"]) => crate::reply::json(&serde_json::json!([])),
@@ -234,6 +235,7 @@ async fn to_own(method: &str, rest: &[&str], call: Call) -> Answer {
         ("GET", ["drivers"]) => own::drivers(&call).await,
         ("GET", ["plugins"]) => own::plugins(&call).await,
         ("GET", ["doctor"]) => own::doctor(&call).await,
+        ("POST", ["collect"]) => own::collect(&call).await,
         ("POST", ["explain"]) => own::explain(call).await,
         _ => Err(not_served(method, &[&["longshore"], rest].concat())),
     }
@@ -262,7 +264,6 @@ const NOT_SERVED: &[&str] = &[
     "POST auth",
     "POST commit",
     "GET events",
-    "GET system/df",
     "PUT volumes/*",
     "DELETE networks/*",
     "POST networks/create",

@@ -8,7 +8,8 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::UnixStream;
+use tokio::net::unix::SocketAddr;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -29,6 +30,7 @@ const BREATH: Duration = Duration::from_millis(50);
 /// When signals or the listener cannot be had.
 pub(crate) async fn serve(daemon: Arc<Daemon>, socket: Socket, idle: Option<Duration>) -> io::Result<()> {
     let listener = socket.listener()?;
+    let passed = socket.passed()?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -36,7 +38,14 @@ pub(crate) async fn serve(daemon: Arc<Daemon>, socket: Socket, idle: Option<Dura
     let mut connections = daemon.connections.subscribe();
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
+            accepted = accept(Some(&listener)) => match accepted {
+                Ok((stream, _)) => begin(&daemon, stream),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be taken");
+                    tokio::time::sleep(BREATH).await;
+                }
+            },
+            accepted = accept(passed.as_ref()) => match accepted {
                 Ok((stream, _)) => begin(&daemon, stream),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be taken");
@@ -70,6 +79,14 @@ pub(crate) async fn serve(daemon: Arc<Daemon>, socket: Socket, idle: Option<Dura
         tracing::info!("connections that last are closed");
     }
     Ok(())
+}
+
+/// Takes a connection from a listener; never comes where there is none.
+async fn accept(listener: Option<&UnixListener>) -> io::Result<(UnixStream, SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Comes when there was no connection for so long.

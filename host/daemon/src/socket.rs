@@ -22,6 +22,8 @@ const GROUP: &str = "longshore";
 pub(crate) struct Socket {
     folder: OwnedFd,
     listener: UnixListener,
+    /// What a service manager listens on for us, beside our own.
+    passed: Option<UnixListener>,
 }
 
 fn random_name() -> io::Result<String> {
@@ -73,7 +75,27 @@ impl Socket {
         Ok(Self {
             folder,
             listener: listener.into(),
+            passed: None,
         })
+    }
+
+    /// Takes the socket that a service manager passes (`LISTEN_FDS`, sd_listen_fds(3)), if it does.
+    ///
+    /// # Errors
+    /// When what it passes is no listening unix stream socket.
+    pub(crate) fn with_passed(mut self) -> Result<Self> {
+        let failed = |error| Error::io("take the socket of the service manager (LISTEN_FDS)", &error);
+        self.passed = listenfd::ListenFd::from_env().take_unix_listener(0).map_err(failed)?;
+        if let Some(passed) = &self.passed {
+            passed.set_nonblocking(true).map_err(failed)?;
+        }
+        Ok(self)
+    }
+
+    /// The service manager's listener for the runtime.
+    pub(crate) fn passed(&self) -> io::Result<Option<tokio::net::UnixListener>> {
+        let copy = self.passed.as_ref().map(UnixListener::try_clone).transpose()?;
+        copy.map(tokio::net::UnixListener::from_std).transpose()
     }
 
     /// The listener for the runtime.

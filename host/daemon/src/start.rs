@@ -72,7 +72,10 @@ pub(crate) async fn open(args: &Args) -> Result<Started> {
     } else {
         cgroup::Own::enter(&engine.paths().root_id)
     };
-    let socket = Socket::bind(&engine.paths().run)?;
+    let mut socket = Socket::bind(&engine.paths().run)?;
+    if mode == Mode::System {
+        socket = socket.with_passed()?;
+    }
     let daemon = Daemon {
         engine,
         mode,

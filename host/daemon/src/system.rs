@@ -146,6 +146,11 @@ pub(crate) async fn info(call: &Call) -> Answer {
     json(&object)
 }
 
+/// What everything takes on disk.
+pub(crate) async fn disk_usage(call: &Call) -> Answer {
+    json(&call.engine().disk_usage().await?)
+}
+
 /// What is so with every engine of this version.
 fn fixed() -> Value {
     json!({

@@ -240,3 +240,54 @@ fn root_a_config_that_is_refused_is_told_to_who_started_the_engine() {
     );
     assert_eq!(child.wait().unwrap().code(), Some(1));
 }
+
+/// What a service manager does: descriptor 3 listens, and `LISTEN_PID` names who is meant.
+const ACTIVATE: &str = r#"
+import os, socket, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+os.dup2(listener.fileno(), 3)
+os.environ["LISTEN_FDS"] = "1"
+os.environ["LISTEN_PID"] = str(os.getpid())
+os.execv(sys.argv[2], sys.argv[2:])
+"#;
+
+#[test]
+fn root_a_socket_of_the_service_manager_is_served_beside_its_own() {
+    let manager = tempfile::tempdir().unwrap();
+    let passed = manager.path().join("passed.sock");
+    let probe = Command::new("python3").arg("--version").output();
+    if !is_root() || !probe.is_ok_and(|out| out.status.success()) {
+        println!("SKIP: an engine needs root, and the test a python3");
+        return;
+    }
+    let roots = tempfile::tempdir().unwrap();
+    let engine = command(&roots, &[]);
+    let mut activated = Command::new("python3");
+    activated
+        .arg("-c")
+        .arg(ACTIVATE)
+        .arg(&passed)
+        .arg(engine.get_program())
+        .args(engine.get_args())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut child = activated.spawn().unwrap();
+    let line = first_line(&mut child);
+    let Some(own) = line.strip_prefix("ready ") else {
+        let _ = child.wait();
+        println!("SKIP: {line}");
+        return;
+    };
+    let own = PathBuf::from(own.trim());
+    let mut engine = Engine {
+        child,
+        socket: own,
+        roots,
+    };
+    assert_eq!(status(&engine.get("/_ping")), 200);
+    engine.socket = passed;
+    assert_eq!(status(&engine.get("/_ping")), 200);
+}

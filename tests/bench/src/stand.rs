@@ -67,11 +67,6 @@ impl Stand {
         self.folder.path().join("fs")
     }
 
-    /// The built tree that is measured.
-    pub(crate) fn tree(&self) -> &Path {
-        &self.tree
-    }
-
     /// Replaces the engine of this stand by one in the foreground that logs what the filter says.
     pub(crate) fn engine(&self, filter: &str) -> Result<Engine> {
         output(self.longshore().args(["engine", "stop"]))?;

@@ -1,8 +1,10 @@
 //! The folder with drivers, shim and init.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use longshore_loader::{Candidate, Origin, Registry};
+use longshore_shim::ShimBinary;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -14,6 +16,7 @@ const VARIABLE: &str = "LONGSHORE_COMPONENTS";
 #[derive(Clone, Debug)]
 pub(crate) struct Components {
     folder: PathBuf,
+    shim: Arc<OnceLock<ShimBinary>>,
 }
 
 impl Components {
@@ -33,7 +36,10 @@ impl Components {
             .or_else(beside)
             .unwrap_or_default();
         if folder.is_dir() {
-            return Ok(Self { folder });
+            return Ok(Self {
+                folder,
+                shim: Arc::default(),
+            });
         }
         Err(
             Error::not_found(format!("the component folder {} is not there", folder.display())).hint(format!(
@@ -42,12 +48,17 @@ impl Components {
         )
     }
 
-    /// The shim's program: in the folder, or in `bin` of the same tree.
+    /// The shim's program, from the folder or from `bin` of the same tree. It is read once: all shims
+    /// of an engine share its pages, and speak the protocol that the engine began with.
     ///
     /// # Errors
     /// `NotFound` when it is in neither place.
-    pub(crate) fn shim(&self) -> Result<PathBuf> {
-        self.program("longshore-shim")
+    pub(crate) fn shim(&self) -> Result<&ShimBinary> {
+        if let Some(shim) = self.shim.get() {
+            return Ok(shim);
+        }
+        let read = ShimBinary::open(&self.program("longshore-shim")?)?;
+        Ok(self.shim.get_or_init(|| read))
     }
 
     /// The init program for `--init`.
