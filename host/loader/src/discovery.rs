@@ -8,6 +8,41 @@ use crate::manifest::Manifest;
 use crate::policy::Origin;
 use crate::refusal::{Fault, Problem};
 
+/// Where a driver's code runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// As a library in this process.
+    InProcess,
+    /// As a library in a process of its own.
+    Process,
+    /// As a component in a sandbox.
+    Wasm,
+}
+
+impl Isolation {
+    /// All of them, as config writes them.
+    pub const WORDS: [&'static str; 3] = ["in-process", "process", "wasm"];
+
+    /// The isolation of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Some(match word {
+            "in-process" => Self::InProcess,
+            "process" => Self::Process,
+            "wasm" => Self::Wasm,
+            _ => return None,
+        })
+    }
+
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InProcess => "in-process",
+            Self::Process => "process",
+            Self::Wasm => "wasm",
+        }
+    }
+}
+
 /// A file that may be a driver.
 #[derive(Clone, Debug)]
 pub struct Candidate {
@@ -19,6 +54,9 @@ pub struct Candidate {
     pub path: PathBuf,
     /// Where it comes from.
     pub origin: Origin,
+    /// Where its code shall run. Without a word: bundled libraries in this process, components in a
+    /// sandbox, other libraries in a process of their own.
+    pub isolation: Option<Isolation>,
 }
 
 impl Candidate {
@@ -60,6 +98,7 @@ pub(crate) fn bundled(components: &Path) -> Vec<Candidate> {
                 name,
                 path: entry.path(),
                 origin: Origin::Bundled,
+                isolation: None,
             })
         })
         .collect();

@@ -100,9 +100,11 @@ impl Instance {
 
     fn live(&self, purpose: &Method) -> Result<Arc<Live>> {
         let mut live = lock(&self.live);
-        if let Some(live) = &*live {
+        if let Some(live) = live.as_ref().filter(|live| self.guarded.holds(live.number)) {
             return Ok(Arc::clone(live));
         }
+        // The process that it was in is gone: there is nothing to close.
+        *live = None;
         let opened = self.opening.open(&OnBehalf {
             guarded: &self.guarded,
             purpose,
@@ -130,7 +132,9 @@ impl Channel for Instance {
         let outcome = self.guarded.call(here, request);
         match outcome.as_ref().map_err(|error| error.kind) {
             Err(ErrorKind::Broken) => self.retire(&live),
-            Err(ErrorKind::Deadline) => live.stuck.store(true, Ordering::Relaxed),
+            // A call that hangs in this process may still run; one in its own process was ended with it.
+            Err(ErrorKind::Deadline) if self.guarded.holds(live.number) => live.stuck.store(true, Ordering::Relaxed),
+            Err(ErrorKind::Deadline) => self.retire(&live),
             _ => {}
         }
         outcome

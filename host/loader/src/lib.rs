@@ -10,26 +10,32 @@
 //! [`open_exec_by_fd`] alone, which makes no thread. What drivers answer is judged and performed
 //! elsewhere (`longshore-performer`), which driver serves what is decided in the engine.
 
+mod circuit;
 mod discovery;
 mod elf;
 mod file;
 mod instance;
 mod library;
 mod manifest;
+mod metrics;
 mod middleware;
 mod open;
 mod policy;
 mod pool;
+pub mod process;
+pub mod record;
 mod refusal;
 mod registry;
 mod services;
 pub mod wasm;
 
-pub use discovery::Candidate;
+pub use discovery::{Candidate, Isolation};
 pub use file::{Checked, check, manifest_of};
 pub use manifest::{KindRange, Manifest};
-pub use middleware::{CallMetrics, Guarded};
+pub use metrics::{CallMetrics, prometheus};
+pub use middleware::Guarded;
 pub use open::{Loaded, open_exec_by_fd};
 pub use policy::Origin;
+pub use process::{ProcessState, Processes, Serving};
 pub use refusal::{Problem, Refused};
-pub use registry::{Entry, Registry};
+pub use registry::{Entry, Registry, Ways};

@@ -20,7 +20,7 @@ use longshore_sys::path::{self as sys, FileType};
 
 use crate::file::Identity;
 use crate::refusal::{Fault, Problem};
-use crate::services::HostServices;
+use crate::services::{CallServices, HostServices};
 
 /// A library that is loaded, for as long as this process lives.
 pub(crate) struct Library {
@@ -34,7 +34,8 @@ struct Desk {
     /// address, so a late or forged one finds nothing.
     replies: Mutex<HashMap<usize, Option<Message>>>,
     last: AtomicUsize,
-    services: HostServices,
+    services: Box<dyn CallServices>,
+    label: String,
 }
 
 /// Every library that this process has loaded, by the file that it is.
@@ -42,6 +43,18 @@ static LOADED: Mutex<Vec<(Identity, &'static Library)>> = Mutex::new(Vec::new())
 
 /// Loads a checked file, or gives the library that it already is.
 pub(crate) fn load(file: &OwnedFd, identity: Identity, label: &str) -> Result<&'static Library, Fault> {
+    let services = HostServices {
+        label: label.to_owned(),
+    };
+    load_with(file, identity, label, Box::new(services))
+}
+
+fn load_with(
+    file: &OwnedFd,
+    identity: Identity,
+    label: &str,
+    services: Box<dyn CallServices>,
+) -> Result<&'static Library, Fault> {
     // Held while loading: two threads that load one file shall start it once.
     let mut loaded = lock(&LOADED);
     let same = |known: &Identity| known.device == identity.device && known.inode == identity.inode;
@@ -55,7 +68,7 @@ pub(crate) fn load(file: &OwnedFd, identity: Identity, label: &str) -> Result<&'
             "replace a library by rename, and restart the engine",
         ));
     }
-    let library: &'static Library = Box::leak(Box::new(open(file, label)?));
+    let library: &'static Library = Box::leak(Box::new(open(file, label, services)?));
     loaded.push((identity, library));
     Ok(library)
 }
@@ -63,13 +76,25 @@ pub(crate) fn load(file: &OwnedFd, identity: Identity, label: &str) -> Result<&'
 /// Loads from a descriptor without looking at the file again: for the shim's helper, to which the
 /// engine passes what it has checked.
 pub(crate) fn load_unchecked(file: &OwnedFd, label: &str) -> Result<&'static Library, Fault> {
+    load(file, unchecked(file)?, label)
+}
+
+/// As [`load_unchecked`], for a process that serves an engine: whose services are the library's.
+pub(crate) fn load_serving(
+    file: &OwnedFd,
+    label: &str,
+    services: Box<dyn CallServices>,
+) -> Result<&'static Library, Fault> {
+    load_with(file, unchecked(file)?, label, services)
+}
+
+fn unchecked(file: &OwnedFd) -> Result<Identity, Fault> {
     let metadata = sys::stat(file).map_err(|error| load_fault(error.to_string()))?;
-    let identity = Identity {
+    Ok(Identity {
         device: metadata.device,
         inode: metadata.inode,
         digest: None,
-    };
-    load(file, identity, label)
+    })
 }
 
 fn load_fault(what: String) -> Fault {
@@ -80,7 +105,7 @@ fn load_fault(what: String) -> Fault {
     )
 }
 
-fn open(file: &OwnedFd, label: &str) -> Result<Library, Fault> {
+fn open(file: &OwnedFd, label: &str, services: Box<dyn CallServices>) -> Result<Library, Fault> {
     // The system's loader knows libraries by the path that they were opened with. This path names a
     // descriptor, so the descriptor must stay open for ever: were its number used again, the next
     // file opened by it would silently be this library.
@@ -101,9 +126,8 @@ fn open(file: &OwnedFd, label: &str) -> Result<Library, Fault> {
         desk: Box::leak(Box::new(Desk {
             replies: Mutex::default(),
             last: AtomicUsize::new(0),
-            services: HostServices {
-                label: label.to_owned(),
-            },
+            services,
+            label: label.to_owned(),
         })),
     };
     library.start()?;
@@ -235,8 +259,24 @@ impl Library {
         ))
     }
 
-    fn answer(&self, call: Call<'_>, request: Message, cookie: usize) -> i32 {
-        let method = call.method.name;
+    /// Makes a call by the method's name alone: what a method is, the library knows.
+    pub(crate) fn call_named(&self, instance: u64, call: u64, method: &str, request: Message) -> Result<Message> {
+        let cookie = self.desk.last.fetch_add(1, Ordering::Relaxed) + 1;
+        lock(&self.desk.replies).insert(cookie, None);
+        let status = self.answer(instance, call, method, request, cookie);
+        let reply = lock(&self.desk.replies).remove(&cookie).flatten();
+        match (status, reply) {
+            (STATUS_REPLY, Some(reply)) => Ok(reply),
+            (STATUS_ERROR, Some(reply)) => Err(decode::<Error>(&reply.body)
+                .map_err(|error| Error::broken(format!("the driver's error cannot be read: {error}")))?),
+            (status, reply) => Err(Error::broken(format!(
+                "the driver ended {method} with status {status} and {} reply",
+                if reply.is_some() { "a" } else { "no" }
+            ))),
+        }
+    }
+
+    fn answer(&self, instance: u64, call: u64, method: &str, request: Message, cookie: usize) -> i32 {
         let handles: Vec<u64> = request
             .handles
             .into_iter()
@@ -248,8 +288,8 @@ impl Library {
         // are given away, and the library was started.
         unsafe {
             function(
-                call.instance,
-                call.id,
+                instance,
+                call,
                 cookie,
                 method.as_ptr(),
                 method.len(),
@@ -264,20 +304,7 @@ impl Library {
 
 impl Channel for Library {
     fn call(&self, call: Call<'_>, request: Message) -> Result<Message> {
-        let cookie = self.desk.last.fetch_add(1, Ordering::Relaxed) + 1;
-        lock(&self.desk.replies).insert(cookie, None);
-        let status = self.answer(call, request, cookie);
-        let reply = lock(&self.desk.replies).remove(&cookie).flatten();
-        match (status, reply) {
-            (STATUS_REPLY, Some(reply)) => Ok(reply),
-            (STATUS_ERROR, Some(reply)) => Err(decode::<Error>(&reply.body)
-                .map_err(|error| Error::broken(format!("the driver's error cannot be read: {error}")))?),
-            (status, reply) => Err(Error::broken(format!(
-                "the driver ended {} with status {status} and {} reply",
-                call.method.name,
-                if reply.is_some() { "a" } else { "no" }
-            ))),
-        }
+        self.call_named(call.instance, call.id, call.method.name, request)
     }
 
     fn cancel(&self, instance: u64, call: u64) {
@@ -308,7 +335,7 @@ impl Channel for &'static Library {
 impl fmt::Debug for Library {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Library")
-            .field("driver", &self.desk.services.label)
+            .field("driver", &self.desk.label)
             .finish_non_exhaustive()
     }
 }
@@ -367,7 +394,7 @@ fn take(handles: &[u64]) -> Option<Vec<(HandleKind, OwnedFd)>> {
 }
 
 /// Whether a descriptor is of that kind, as far as `fstat` tells.
-fn is_kind(fd: BorrowedFd<'_>, kind: HandleKind) -> bool {
+pub(crate) fn is_kind(fd: BorrowedFd<'_>, kind: HandleKind) -> bool {
     let Ok(metadata) = sys::stat(fd) else {
         return false;
     };
@@ -415,7 +442,7 @@ unsafe extern "C" fn service(
         let (desk, name, body) = unsafe { (&*(context as *const Desk), slice(name, name_len), slice(body, body_len)) };
         let answer = std::str::from_utf8(name)
             .map_err(|_| Error::invalid("a service's name is UTF-8"))
-            .and_then(|name| desk.services.during(call, name, body));
+            .and_then(|name| desk.services.serve(call, name, body));
         let (status, body) = match answer {
             Ok(body) => (STATUS_REPLY, body),
             Err(error) => (STATUS_ERROR, encode(&error).unwrap_or_default()),

@@ -1,40 +1,34 @@
 //! What wraps every channel to a driver, whatever its kind and transport: deadline, cancellation,
-//! bounded threads, quarantine, a span and metrics. None of it is written for one driver or method.
+//! bounded threads, the circuit breaker, a span, measurements, a recording. None of it is written for
+//! one driver or method.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use longshore_core::envelope;
 use longshore_core::error::{Error, ErrorKind, Result};
 use longshore_core::wire::{Call, Channel, Message, Method};
 
+use crate::circuit::{Admission, Circuit};
+use crate::metrics::{CallMetrics, Measured};
 use crate::pool::{Left, Overdue, Pool, Ticket};
+use crate::record::Recording;
 
 /// How long a call that was told to end may take to do so.
 const GRACE: Duration = Duration::from_secs(1);
-/// A driver that breaks so often within [`WINDOW`] is quarantined.
-const MOST_BREAKS: usize = 3;
-const WINDOW: Duration = Duration::from_secs(60);
-/// More abandoned threads than this, and a driver gets no clean-up calls either.
-const MOST_ABANDONED: usize = 8;
+/// How long the end of a process may take to reach who waits for it.
+const KILLED: Duration = Duration::from_secs(5);
 
-/// Methods that only take away: a quarantined driver is still asked for these, so that what it made
-/// can go.
-const CLEANUP: [&str; 11] = [
-    "deactivate",
-    "remove",
-    "unmount",
-    "revoke",
-    "leave",
-    "release_address",
-    "release_pool",
-    "delete",
-    "delete_endpoint",
-    "delete_network",
-    "collect",
-];
+/// A transport whose driver can be ended from outside, with the instances that it had open.
+pub(crate) trait Isolated: Send + Sync {
+    /// Whether that instance is still there.
+    fn holds(&self, instance: u64) -> bool;
+
+    /// Ends what runs that instance; all of its calls end as broken.
+    fn kill(&self, instance: u64, why: &str);
+}
 
 /// A channel to a driver that may hang, panic and answer nonsense.
 pub struct Guarded {
@@ -42,40 +36,12 @@ pub struct Guarded {
     name: String,
     version: String,
     inner: Arc<dyn Channel>,
+    isolated: Option<Arc<dyn Isolated>>,
     pool: Pool,
     pending: Mutex<HashMap<u64, Arc<Ticket>>>,
-    metrics: Mutex<BTreeMap<&'static str, Durations>>,
-    health: Mutex<Health>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Durations {
-    count: u64,
-    errors: u64,
-    total: Duration,
-    max: Duration,
-}
-
-#[derive(Default)]
-struct Health {
-    breaks: Vec<Instant>,
-    abandoned: usize,
-    quarantined: Option<String>,
-}
-
-/// What was measured of one method of one driver.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CallMetrics {
-    /// The method, such as `create`.
-    pub method: &'static str,
-    /// Calls that have ended.
-    pub count: u64,
-    /// Those that ended in an error.
-    pub errors: u64,
-    /// Time of all of them together.
-    pub total: Duration,
-    /// The longest.
-    pub max: Duration,
+    measured: Measured,
+    circuit: Circuit,
+    recording: OnceLock<Recording>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -89,37 +55,48 @@ impl Guarded {
         Self {
             pool: Pool::new(Arc::clone(&inner), format!("{kind}-{name}"), concurrency),
             inner,
+            isolated: None,
             kind: kind.to_owned(),
             name: name.to_owned(),
             version: version.to_owned(),
             pending: Mutex::default(),
-            metrics: Mutex::default(),
-            health: Mutex::default(),
+            measured: Measured::default(),
+            circuit: Circuit::default(),
+            recording: OnceLock::new(),
         }
     }
 
-    /// The channel behind the middleware.
+    /// The same, of a driver that can be ended from outside: what hangs in it is, instead of being
+    /// abandoned.
+    #[must_use]
+    pub(crate) fn isolated(mut self, isolated: Arc<dyn Isolated>) -> Self {
+        self.isolated = Some(isolated);
+        self
+    }
+
+    /// Records every call from now on. Once; a second recording is not begun.
+    pub(crate) fn record(&self, recording: Recording) {
+        let _ = self.recording.set(recording);
+    }
+
+    /// The bare transport.
     pub(crate) fn inner(&self) -> &Arc<dyn Channel> {
         &self.inner
     }
 
     /// What was measured so far, by method.
     pub fn metrics(&self) -> Vec<CallMetrics> {
-        lock(&self.metrics)
-            .iter()
-            .map(|(method, measured)| CallMetrics {
-                method,
-                count: measured.count,
-                errors: measured.errors,
-                total: measured.total,
-                max: measured.max,
-            })
-            .collect()
+        self.measured.all()
     }
 
-    /// Why the driver gets no more calls; `None` while it does.
+    /// Why the driver gets only calls that take away; `None` while it gets all.
     pub fn quarantined(&self) -> Option<String> {
-        lock(&self.health).quarantined.clone()
+        self.circuit.quarantined()
+    }
+
+    /// Threads that were left in the driver because a call did not come back.
+    pub fn abandoned(&self) -> usize {
+        self.circuit.abandoned()
     }
 
     /// Cancels the call of that number, if it is under way: it may end within a second.
@@ -129,25 +106,16 @@ impl Guarded {
         }
     }
 
+    /// Whether that instance is still open.
+    pub(crate) fn holds(&self, instance: u64) -> bool {
+        self.isolated.as_ref().is_none_or(|isolated| isolated.holds(instance))
+    }
+
     fn label(&self) -> String {
         format!("{} driver {}", self.kind, self.name)
     }
 
-    fn admit(&self, method: &Method) -> Result<()> {
-        let health = lock(&self.health);
-        let Some(reason) = &health.quarantined else {
-            return Ok(());
-        };
-        if CLEANUP.contains(&method.name) && health.abandoned < MOST_ABANDONED {
-            return Ok(());
-        }
-        Err(Error::unavailable(format!(
-            "{} is quarantined ({reason}); replace it or report it, then restart the engine",
-            self.label()
-        )))
-    }
-
-    fn run(&self, call: Call<'_>, request: Message) -> Result<Message> {
+    fn run(&self, admission: Admission, call: Call<'_>, request: Message) -> Result<Message> {
         let limit = match envelope::open(&request.body)?.deadline {
             0 => call.method.class.limit(),
             left => call.method.class.limit().min(Duration::from_millis(u64::from(left))),
@@ -162,10 +130,28 @@ impl Guarded {
         if let Ok(outcome) = ticket.wait(Instant::now() + GRACE, false) {
             return outcome;
         }
+        let what = match overdue {
+            Overdue::Deadline => format!("{} did not end within {} ms", call.method.name, limit.as_millis()),
+            Overdue::Cancelled => format!("{} did not end when it was cancelled", call.method.name),
+        };
+        if let Some(isolated) = self.isolated.as_ref().filter(|_| ticket.has_begun()) {
+            isolated.kill(call.instance, &what);
+            if ticket.wait(Instant::now() + KILLED, false).is_ok() {
+                // Whatever it answered at the end: it was too late.
+                let error = Error::deadline(format!(
+                    "{what}: the process of {} was ended and is started again",
+                    self.label()
+                ));
+                if self.circuit.broke(admission, &error) {
+                    self.say_quarantined();
+                }
+                return Err(error);
+            }
+        }
         match self.pool.leave(&ticket, call) {
             Err(outcome) => outcome,
             Ok(Left::Queued) => Err(self.never_began(call, overdue)),
-            Ok(Left::Running) => Err(self.abandon(call, overdue, limit)),
+            Ok(Left::Running) => Err(self.abandon(admission, &what)),
         }
     }
 
@@ -180,48 +166,41 @@ impl Guarded {
         }
     }
 
-    fn abandon(&self, call: Call<'_>, overdue: Overdue, limit: Duration) -> Error {
-        let method = call.method.name;
-        let what = match overdue {
-            Overdue::Deadline => format!("{method} did not end within {} ms", limit.as_millis()),
-            Overdue::Cancelled => format!("{method} did not end when it was cancelled"),
-        };
-        let mut health = lock(&self.health);
-        health.abandoned += 1;
-        self.quarantine(&mut health, &what);
+    fn abandon(&self, admission: Admission, what: &str) -> Error {
+        if self.circuit.hung(admission, what) {
+            self.say_quarantined();
+        }
         Error::deadline(format!("{what}: {} hangs, its thread is abandoned", self.label()))
     }
 
-    fn quarantine(&self, health: &mut Health, reason: &str) {
-        if health.quarantined.is_none() {
-            tracing::error!(
-                kind = self.kind,
-                driver = self.name,
-                version = self.version,
-                reason,
-                "driver quarantined"
-            );
-            health.quarantined = Some(reason.to_owned());
-        }
+    fn say_quarantined(&self) {
+        tracing::error!(
+            kind = self.kind,
+            driver = self.name,
+            version = self.version,
+            reason = self.quarantined(),
+            "driver quarantined"
+        );
     }
 
-    fn measure(&self, method: &Method, took: Duration, failed: bool) {
-        let mut metrics = lock(&self.metrics);
-        let measured = metrics.entry(method.name).or_default();
-        measured.count += 1;
-        measured.errors += u64::from(failed);
-        measured.total += took;
-        measured.max = measured.max.max(took);
-    }
-
-    fn note_break(&self, error: &Error) {
-        let mut health = lock(&self.health);
-        let now = Instant::now();
-        health.breaks.retain(|then| now.duration_since(*then) < WINDOW);
-        health.breaks.push(now);
-        if health.breaks.len() >= MOST_BREAKS {
-            let reason = format!("it broke {MOST_BREAKS} times in a minute, at last: {error}");
-            self.quarantine(&mut health, &reason);
+    /// What an outcome says of the driver's health. That it answered, if only "no", is all it takes.
+    fn judge(&self, admission: Admission, outcome: &Result<Message>) {
+        match outcome.as_ref().map_err(|error| (error.kind, error)) {
+            Err((ErrorKind::Broken, error)) => {
+                if self.circuit.broke(admission, error) {
+                    self.say_quarantined();
+                }
+            }
+            // Judged already where it hung; where it was cancelled, or busy, or not started, nothing is known
+            // of the driver.
+            Err((ErrorKind::Deadline | ErrorKind::Cancelled | ErrorKind::Unavailable, _)) => {
+                self.circuit.undecided(admission);
+            }
+            _ => {
+                if self.circuit.answered(admission) {
+                    tracing::info!(kind = self.kind, driver = self.name, "driver well again");
+                }
+            }
         }
     }
 }
@@ -237,16 +216,19 @@ impl Guarded {
             id = call.id,
         );
         let _entered = span.enter();
-        self.admit(purpose)?;
+        let admission = self.circuit.admit(&self.label(), purpose)?;
+        let recorded = self.recording.get().map(|recording| (recording, recording.asked(call, &request)));
         let begin = Instant::now();
-        let outcome = self.run(call, request);
-        self.measure(call.method, begin.elapsed(), outcome.is_err());
+        let outcome = self.run(admission, call, request);
+        let took = begin.elapsed();
+        self.measured.note(call.method, took, outcome.as_ref().err());
+        if let Some((recording, asked)) = recorded {
+            recording.answered(asked, &outcome, took);
+        }
         if let Err(error) = &outcome {
             tracing::debug!(kind = error.kind.as_str(), %error, "failed");
-            if error.kind == ErrorKind::Broken {
-                self.note_break(error);
-            }
         }
+        self.judge(admission, &outcome);
         outcome
     }
 }

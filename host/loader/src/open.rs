@@ -22,8 +22,11 @@ use crate::file::{self, Checked};
 use crate::instance::{Instance, Opening};
 use crate::library;
 use crate::manifest::Manifest;
-use crate::middleware::{CallMetrics, Guarded};
+use crate::metrics::CallMetrics;
+use crate::middleware::Guarded;
 use crate::policy::{self, Origin, Transport};
+use crate::process::{Process, ProcessState, Processes, Spec};
+use crate::record::{Recorder, Recording};
 use crate::refusal::{Fault, Problem, Refused};
 #[cfg(feature = "wasm")]
 use crate::wasm;
@@ -34,6 +37,7 @@ pub struct Loaded {
     file: Option<Checked>,
     transport: &'static str,
     guarded: Arc<Guarded>,
+    process: Option<Arc<Process>>,
 }
 
 /// The newest interface version that this host speaks of a kind.
@@ -82,6 +86,54 @@ impl Loaded {
             description,
             file: Some(checked),
             transport: Transport::Dylib.as_str(),
+            process: None,
+        })
+    }
+
+    /// Checks a library, asks the policy, starts a process that loads it and compares what it says of
+    /// itself with its manifest.
+    ///
+    /// # Errors
+    /// The first check that failed.
+    pub fn from_process(path: &Path, origin: &Origin, processes: &Processes) -> Result<Self, Refused> {
+        Self::from_checked_process(file::check(path)?, origin, processes)
+    }
+
+    /// As [`Self::from_process`], of a file that was checked before.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn from_checked_process(checked: Checked, origin: &Origin, processes: &Processes) -> Result<Self, Refused> {
+        let manifest = checked.manifest();
+        let at = |fault: Fault| fault.at(checked.path());
+        if checked.is_component() {
+            return Err(at(Fault::new(
+                Problem::NotLibrary,
+                "it is a Wasm component and no library",
+                format!("write isolation = \"wasm\" under [plugin.{}]", manifest.label()),
+            )));
+        }
+        policy::check(manifest, origin, Transport::Process).map_err(at)?;
+        check_interface(manifest).map_err(at)?;
+        let file = checked.file.try_clone().map_err(|error| {
+            at(Fault::new(
+                Problem::Load,
+                format_args!("it cannot be passed to its process ({error})"),
+                "raise the limit of open files",
+            ))
+        })?;
+        let spec = Spec::new(file, &checked.digest(), manifest.label(), manifest.grants.clone(), processes);
+        let process = Arc::new(Process::start(spec).map_err(at)?);
+        let description = describe(&process).map_err(at)?;
+        agree(&description, manifest).map_err(at)?;
+        let channel = Arc::clone(&process) as Arc<dyn Channel>;
+        let guarded = guard(channel, &description).isolated(Arc::clone(&process) as Arc<_>);
+        Ok(Self {
+            guarded: Arc::new(guarded),
+            description,
+            file: Some(checked),
+            transport: Transport::Process.as_str(),
+            process: Some(process),
         })
     }
 
@@ -133,6 +185,7 @@ impl Loaded {
             description,
             file: Some(checked),
             transport: Transport::Wasm.as_str(),
+            process: None,
         })
     }
 
@@ -147,6 +200,7 @@ impl Loaded {
             description,
             file: None,
             transport: "static",
+            process: None,
         })
     }
 
@@ -183,9 +237,42 @@ impl Loaded {
         self.file.as_ref().map(Checked::digest)
     }
 
-    /// How its code is run: `dylib`, `wasm`, or `static` for a driver that is linked in.
+    /// How its code is run: `dylib`, `process`, `wasm`, or `static` for a driver that is linked in.
     pub fn transport(&self) -> &'static str {
         self.transport
+    }
+
+    /// Where its code is run, as config writes it: `in-process`, `process` or `wasm`.
+    pub fn isolation(&self) -> &'static str {
+        match self.transport {
+            "process" => "process",
+            "wasm" => "wasm",
+            _ => "in-process",
+        }
+    }
+
+    /// What is known of its process; none for a driver that has none of its own.
+    pub fn process(&self) -> Option<ProcessState> {
+        self.process.as_ref().map(|process| process.state())
+    }
+
+    /// Ends its process, where it has one of its own: for a host that ends and will not come back.
+    /// Should a call come after all, it is started again.
+    pub fn end(&self) {
+        if let Some(process) = &self.process {
+            process.end();
+        }
+    }
+
+    /// Threads that were left in the driver because a call did not come back.
+    pub fn abandoned(&self) -> usize {
+        self.guarded.abandoned()
+    }
+
+    /// Records its calls from now on.
+    pub fn record(&self, recorder: &Arc<Recorder>) {
+        let recording = Recording::new(recorder, &self.description, self.transport);
+        self.guarded.record(recording);
     }
 
     /// What was measured of its calls.
@@ -199,7 +286,7 @@ impl Loaded {
         Arc::clone(self.guarded.inner())
     }
 
-    /// Why it gets no more calls; `None` while it does.
+    /// Why it gets only calls that take away; `None` while it gets all.
     pub fn quarantined(&self) -> Option<String> {
         self.guarded.quarantined()
     }

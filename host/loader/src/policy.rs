@@ -1,9 +1,9 @@
 //! Whether a driver may run here: where its file comes from, and what it wants that is not its own.
 //!
-//! A bundled driver is part of the release and gets what its manifest asks for. Any other library loads
-//! only when its path and `isolation = "in-process"` stand in config, because its code is root in
-//! this process; and it gets the grants that stand there. A component needs its grants alone: its
-//! code reaches nothing but what it is given.
+//! A bundled driver is part of the release and gets what its manifest asks for. Any other library is
+//! loaded into this process only when `isolation = "in-process"` stands in config, because its code is
+//! root there; and it gets the grants that stand there. In a process of its own, or as a component, it
+//! needs its grants alone. A driver that runs containers is always a library: the shim loads it.
 
 use crate::manifest::Manifest;
 use crate::refusal::{Fault, Problem};
@@ -23,7 +23,9 @@ pub enum Origin {
 }
 
 /// The grants that exist; those with a colon at the end take a word.
-const GRANTS: [&str; 8] = [
+const GRANTS: [&str; 9] = [
+    // It changes what lies beneath its root by itself, as root.
+    "acts",
     "fs:",
     "device:",
     "remote:",
@@ -39,6 +41,8 @@ const GRANTS: [&str; 8] = [
 pub(crate) enum Transport {
     /// A library in this process.
     Dylib,
+    /// A library in a process of its own.
+    Process,
     /// A component in a sandbox.
     #[cfg_attr(not(feature = "wasm"), allow(dead_code, reason = "nothing runs components then"))]
     Wasm,
@@ -48,6 +52,7 @@ impl Transport {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Dylib => "dylib",
+            Self::Process => "process",
             Self::Wasm => "wasm",
         }
     }
@@ -56,6 +61,7 @@ impl Transport {
     fn form(self) -> &'static str {
         match self {
             Self::Dylib => "a library",
+            Self::Process => "a library in a process of its own",
             Self::Wasm => "a component",
         }
     }
@@ -70,7 +76,11 @@ pub(crate) fn check(manifest: &Manifest, origin: &Origin, transport: Transport) 
             "use a newer host, or an older build of the driver",
         ));
     }
-    if !manifest.transports.iter().any(|word| word == transport.as_str()) {
+    // A library serves in a process of its own as it is.
+    let fits = |word: &String| {
+        word == transport.as_str() || transport == Transport::Process && word == Transport::Dylib.as_str()
+    };
+    if !manifest.transports.iter().any(fits) {
         return Err(Fault::new(
             Problem::Policy,
             format_args!(
@@ -81,15 +91,25 @@ pub(crate) fn check(manifest: &Manifest, origin: &Origin, transport: Transport) 
             format!("build it with {:?} among the transports of export!", transport.as_str()),
         ));
     }
+    let section = format!("[plugin.{}]", manifest.label());
+    if manifest.kind() == longshore_core::exec::KIND && transport != Transport::Dylib {
+        return Err(Fault::new(
+            Problem::Policy,
+            format_args!(
+                "a driver that runs containers is loaded by each container's shim, not as {}",
+                transport.form()
+            ),
+            format!("write isolation = \"in-process\" under {section} if you trust it"),
+        ));
+    }
     let Origin::Explicit { in_process, grants } = origin else {
         return Ok(());
     };
-    let section = format!("[plugin.{}]", manifest.label());
     if transport == Transport::Dylib && !in_process {
         return Err(Fault::new(
             Problem::Policy,
             "it is no part of this release, and its code would run as this process",
-            format!("write isolation = \"in-process\" under {section} if you trust it"),
+            format!("write isolation = \"process\" under {section}, or \"in-process\" if you trust it"),
         ));
     }
     let missing: Vec<_> = manifest.grants.iter().filter(|grant| !grants.contains(grant)).collect();

@@ -133,6 +133,11 @@ impl Ticket {
         Ok(if progress.started { Left::Running } else { Left::Queued })
     }
 
+    /// Whether the call has begun.
+    pub(crate) fn has_begun(&self) -> bool {
+        lock(&self.progress).started
+    }
+
     /// Whether the call shall still begin.
     fn begin(&self) -> bool {
         let mut progress = lock(&self.progress);

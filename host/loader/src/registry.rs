@@ -1,19 +1,34 @@
 //! The drivers of this host: what is loaded, what is not and why, and which one a name means.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use longshore_core::error::{Error, Result};
 
-use crate::discovery::{self, Candidate};
+use crate::discovery::{self, Candidate, Isolation};
+use crate::file::Checked;
 use crate::open::Loaded;
+use crate::policy::Origin;
+use crate::process::Processes;
 use crate::refusal::{Fault, Problem, Refused};
 
 /// All drivers that were found, in the order in which they were looked for.
 #[derive(Debug, Default)]
 pub struct Registry {
     entries: Vec<Entry>,
+    ways: Ways,
+}
+
+/// What a host has, beside itself, to run drivers in.
+#[derive(Clone, Debug, Default)]
+pub struct Ways {
+    /// Processes of their own; without, libraries run in this process only.
+    pub processes: Option<Processes>,
+    /// The sandbox of components.
+    #[cfg(feature = "wasm")]
+    pub wasm: Option<Arc<crate::wasm::Engine>>,
 }
 
 /// A driver that was found.
@@ -27,6 +42,8 @@ pub struct Entry {
     pub version: String,
     /// Its file; none for a driver that is linked in.
     pub path: Option<PathBuf>,
+    /// Where its code runs, or should; none where nobody said and it cannot be loaded.
+    pub isolation: Option<Isolation>,
     /// The driver, or why it cannot be used.
     pub state: std::result::Result<Arc<Loaded>, Refused>,
 }
@@ -45,8 +62,29 @@ impl Registry {
     /// Looks for the drivers of the folder of components and of the paths in config, and loads what
     /// may be loaded. Explicit paths come first, so they are what a bare name means.
     pub fn discover(components: &Path, explicit: &[Candidate]) -> Self {
-        let mut registry = Self::default();
-        for candidate in explicit.iter().cloned().chain(discovery::bundled(components)) {
+        Self::discover_with(components, explicit, &BTreeMap::new(), Ways::default())
+    }
+
+    /// As [`Self::discover`], with ways to isolate drivers, and the isolation of bundled ones by kind and
+    /// name (`graph-overlay`).
+    pub fn discover_with(
+        components: &Path,
+        explicit: &[Candidate],
+        isolation: &BTreeMap<String, Isolation>,
+        ways: Ways,
+    ) -> Self {
+        let mut registry = Self {
+            entries: Vec::new(),
+            ways,
+        };
+        let bundled = discovery::bundled(components).into_iter().map(|mut candidate| {
+            candidate.isolation = isolation.get(&format!("{}-{}", candidate.kind, candidate.name)).copied();
+            if candidate.isolation == Some(Isolation::Wasm) {
+                candidate.path.set_extension("wasm");
+            }
+            candidate
+        });
+        for candidate in explicit.iter().cloned().chain(bundled) {
             registry.add_candidate(&candidate);
         }
         registry
@@ -58,7 +96,7 @@ impl Registry {
             candidate
                 .expect(checked.manifest())
                 .map_err(|fault| fault.at(&candidate.path))?;
-            Loaded::from_checked(checked, &candidate.origin)
+            self.load(checked, candidate)
         });
         let entry = match loaded {
             Ok(loaded) => {
@@ -68,6 +106,7 @@ impl Registry {
                     name: description.name.clone(),
                     version: description.version.clone(),
                     path: Some(candidate.path.clone()),
+                    isolation: Isolation::parse(loaded.isolation()),
                     state: self.unless_there(loaded),
                 }
             }
@@ -78,6 +117,7 @@ impl Registry {
                     name: candidate.name.clone(),
                     version: String::new(),
                     path: Some(candidate.path.clone()),
+                    isolation: candidate.isolation,
                     state: Err(refused),
                 }
             }
@@ -93,8 +133,71 @@ impl Registry {
             name: description.name,
             version: description.version,
             path: None,
+            isolation: None,
             state: Ok(Arc::new(loaded)),
         });
+    }
+
+    /// Loads a file as its candidate says, or as is usual for what it is and where it comes from.
+    fn load(&self, checked: Checked, candidate: &Candidate) -> std::result::Result<Loaded, Refused> {
+        let usual = match &candidate.origin {
+            _ if checked.is_component() => Isolation::Wasm,
+            Origin::Bundled => Isolation::InProcess,
+            Origin::Explicit { in_process: true, .. } => Isolation::InProcess,
+            // Its code is the shim's to load; whether it may be is the policy's to say.
+            Origin::Explicit { .. } if candidate.kind == longshore_core::exec::KIND => Isolation::InProcess,
+            Origin::Explicit { .. } => Isolation::Process,
+        };
+        let absent = |what: &str, remedy: &str| Fault::new(Problem::Policy, what, remedy).at(&candidate.path);
+        match candidate.isolation.unwrap_or(usual) {
+            Isolation::InProcess => Loaded::from_checked(checked, &candidate.origin),
+            Isolation::Process => match &self.ways.processes {
+                Some(processes) => Loaded::from_checked_process(checked, &candidate.origin, processes),
+                None => Err(absent(
+                    "it shall run in a process of its own, and this host has no longshore-runner",
+                    "put longshore-runner beside the components, or write isolation = \"in-process\" if you trust it",
+                )),
+            },
+            Isolation::Wasm => self.load_component(checked, candidate),
+        }
+    }
+
+    #[cfg(feature = "wasm")]
+    fn load_component(&self, checked: Checked, candidate: &Candidate) -> std::result::Result<Loaded, Refused> {
+        match &self.ways.wasm {
+            Some(engine) => Loaded::from_checked_component(checked, &candidate.origin, engine),
+            None => Err(Fault::new(
+                Problem::Policy,
+                "it shall run as a Wasm component, which this host was told not to do",
+                "use the driver's shared library",
+            )
+            .at(&candidate.path)),
+        }
+    }
+
+    #[cfg(not(feature = "wasm"))]
+    #[allow(clippy::unused_self, clippy::needless_pass_by_value, reason = "the signature of the other build")]
+    fn load_component(&self, _checked: Checked, candidate: &Candidate) -> std::result::Result<Loaded, Refused> {
+        Err(Fault::new(
+            Problem::Policy,
+            "it shall run as a Wasm component, and this host is built without them",
+            "use the driver's shared library, or a host with the feature `wasm`",
+        )
+        .at(&candidate.path))
+    }
+
+    /// Records the calls of every driver from now on.
+    pub fn record(&self, recorder: &Arc<crate::record::Recorder>) {
+        for loaded in self.entries.iter().filter_map(|entry| entry.state.as_ref().ok()) {
+            loaded.record(recorder);
+        }
+    }
+
+    /// Ends the processes of drivers, see [`Loaded::end`].
+    pub fn end(&self) {
+        for loaded in self.entries.iter().filter_map(|entry| entry.state.as_ref().ok()) {
+            loaded.end();
+        }
     }
 
     fn unless_there(&self, loaded: Loaded) -> std::result::Result<Arc<Loaded>, Refused> {

@@ -65,6 +65,15 @@ impl Services for HostServices {
     }
 }
 
+fn random(wanted: &Random) -> Result<Vec<u8>> {
+    let all: [u8; MOST_RANDOM] =
+        longshore_sys::path::random().map_err(|error| Error::unavailable(format!("read randomness: {error}")))?;
+    let bytes = all
+        .get(..usize::from(wanted.n))
+        .ok_or_else(|| Error::invalid(format!("random answers at most {MOST_RANDOM} bytes at once")))?;
+    encode(&Randomness { bytes })
+}
+
 impl HostServices {
     /// Answers during that call: what this host offers every driver, or what the call's caller does.
     pub(crate) fn during(&self, call: u64, name: &str, body: &[u8]) -> Result<Vec<u8>> {
@@ -75,13 +84,16 @@ impl HostServices {
     }
 }
 
-fn random(wanted: &Random) -> Result<Vec<u8>> {
-    let all: [u8; MOST_RANDOM] =
-        longshore_sys::path::random().map_err(|error| Error::unavailable(format!("read randomness: {error}")))?;
-    let bytes = all
-        .get(..usize::from(wanted.n))
-        .ok_or_else(|| Error::invalid(format!("random answers at most {MOST_RANDOM} bytes at once")))?;
-    encode(&Randomness { bytes })
+/// What a library asks for, with the number of the call that it asks in.
+pub(crate) trait CallServices: Send + Sync {
+    /// As [`Services::call`], during that call.
+    fn serve(&self, call: u64, name: &str, body: &[u8]) -> Result<Vec<u8>>;
+}
+
+impl CallServices for HostServices {
+    fn serve(&self, call: u64, name: &str, body: &[u8]) -> Result<Vec<u8>> {
+        self.during(call, name, body)
+    }
 }
 
 impl HostServices {

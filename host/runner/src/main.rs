@@ -5,7 +5,9 @@
 //! scripts are here.
 #![forbid(unsafe_code)]
 
+mod replay;
 mod report;
+mod serve;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -29,6 +31,11 @@ enum Command {
     Inspect(Target),
     /// Check a plugin's file, load it here, and compare what it does with what it says.
     Verify(Target),
+    /// Make the calls of a record again, and show what is answered otherwise.
+    Replay(replay::Arguments),
+    /// Become the process of a driver, as an engine asks for.
+    #[command(hide = true)]
+    Serve(serve::Arguments),
 }
 
 #[derive(clap::Args)]
@@ -41,14 +48,28 @@ struct Target {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let (target, outcome) = match &arguments.command {
-        Command::Inspect(target) => (target, inspect(&target.file)),
-        Command::Verify(target) => (target, verify(&target.file)),
+    let (outcome, target) = match Arguments::parse().command {
+        Command::Inspect(target) => (inspect(&target.file), target),
+        Command::Verify(target) => (verify(&target.file), target),
+        Command::Replay(arguments) => return replayed(&arguments),
+        Command::Serve(arguments) => return failed(&serve::serve(arguments)),
     };
     let report = outcome.unwrap_or_else(|failure| Report::refused(&target.file, failure));
     let accepted = report.print(target.json);
     if accepted { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn replayed(arguments: &replay::Arguments) -> ExitCode {
+    match replay::replay(arguments) {
+        Ok(outcome) if outcome.print() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(sentence) => failed(&sentence),
+    }
+}
+
+fn failed(sentence: &str) -> ExitCode {
+    eprintln!("longshore-runner: {sentence}");
+    ExitCode::from(2)
 }
 
 /// Why a plugin does not pass.

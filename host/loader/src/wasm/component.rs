@@ -121,7 +121,7 @@ impl Component {
     fn run(&self, call: Call<'_>, body: Vec<u8>, cancel: Cancel) -> Result<Vec<u8>> {
         let limit = limit(call.method, &body)?;
         let _clock = self.engine.started()?.clock.run();
-        let mut running = self.ready(limit, cancel)?;
+        let mut running = self.ready(call.id, limit, cancel)?;
         let answer = if call.instance == 0 && call.method.name == OPEN.name {
             self.open(&mut running, call, body)
         } else {
@@ -137,15 +137,15 @@ impl Component {
     }
 
     /// An instance in which the call has begun: one that waits, or a new one.
-    fn ready(&self, limit: Duration, cancel: Cancel) -> Result<Running> {
+    fn ready(&self, id: u64, limit: Duration, cancel: Cancel) -> Result<Running> {
         let waiting = lock(&self.waiting).pop();
         if let Some(mut running) = waiting {
-            Guest::begin(&mut running.store, limit, cancel);
+            Guest::begin(&mut running.store, id, limit, cancel);
             return Ok(running);
         }
         let memory = self.engine.settings().memory;
         let mut store = Guest::store(self.parts.engine(), &self.services, memory);
-        Guest::begin(&mut store, limit, cancel);
+        Guest::begin(&mut store, id, limit, cancel);
         self.instance(&mut store)
             .map(|(call, close)| (call, close, BTreeMap::new()))
             .map_err(|error| ended::error("starting", store.data(), &error))
@@ -223,7 +223,7 @@ impl Component {
         };
         for (ours, its) in forgotten {
             running.open.remove(&ours);
-            Guest::begin(&mut running.store, CLOSING, Cancel::default());
+            Guest::begin(&mut running.store, 0, CLOSING, Cancel::default());
             running.close.call(&mut running.store, (its,))?;
         }
         Ok(())

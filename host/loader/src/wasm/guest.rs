@@ -35,6 +35,7 @@ pub(super) struct Guest {
 
 /// The call that an instance is in.
 struct UnderWay {
+    id: u64,
     deadline: Instant,
     limit: Duration,
     cancel: Cancel,
@@ -83,10 +84,11 @@ impl Guest {
         store
     }
 
-    /// Begins a call.
-    pub(super) fn begin(store: &mut Store<Self>, limit: Duration, cancel: Cancel) {
+    /// Begins call number `id`.
+    pub(super) fn begin(store: &mut Store<Self>, id: u64, limit: Duration, cancel: Cancel) {
         let guest = store.data_mut();
         guest.call = Some(UnderWay {
+            id,
             deadline: Instant::now() + limit,
             limit,
             cancel,
@@ -139,7 +141,8 @@ impl Guest {
         if name == "log" {
             self.last_words = HostServices::error_of(body).or(self.last_words.take());
         }
-        self.services.call(name, body)
+        let id = self.call.as_ref().map_or(0, |call| call.id);
+        self.services.during(id, name, body)
     }
 }
 
