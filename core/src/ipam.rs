@@ -32,7 +32,7 @@ use crate::types::{Cursor, EndpointId, IpAddr, IpNet, Mac, Pair, PoolId, PoolKey
 ///
 /// | condition | error | what the caller does |
 /// |---|---|---|
-/// | a subnet overlaps one that is to be avoided or another pool of the space | `Invalid`, names both | tells the user |
+/// | a subnet overlaps another pool of the space | `Invalid`, names both | tells the user |
 /// | no default pool is free, a pool is full | `Exhausted` | tells the user |
 /// | an address outside the pool, the network's own or its broadcast address | `Invalid` | tells the user |
 /// | a named address is another's | `AlreadyExists` | tells the user |

@@ -250,6 +250,9 @@ pub struct NetworkCreated {
     pub note: Note,
     /// What the host performs, on its own side only.
     pub plan: NetworkPlan,
+    /// The host's address at which ports are published whose user named none; all of them when
+    /// absent.
+    pub bind: Option<IpAddr>,
 }
 
 /// The request of [`NetworkDriver::delete_network`].

@@ -83,6 +83,7 @@ impl NetworkDriver for Host {
         Ok(NetworkCreated {
             note: Note::default(),
             plan: NetworkPlan::nothing(),
+            bind: None,
         })
     }
 

@@ -83,6 +83,7 @@ impl NetworkDriver for None {
         Ok(NetworkCreated {
             note: Note::default(),
             plan: NetworkPlan::nothing(),
+            bind: Option::None,
         })
     }
 
