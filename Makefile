@@ -25,6 +25,7 @@ build: install-deps ## Build everything into target/longshore/{bin,lib,share}
 	@cargo build --locked --profile $(PROFILE) --workspace
 	@# Static linking is asked of this one binary, which cargo can only do by a command of its own.
 	@cargo rustc --locked --profile $(PROFILE) -p longshore-init --bin longshore-init -- -C target-feature=+crt-static
+	@tools/build-wasm
 	@tools/assemble "$(TARGET)/$(FOLDER)" "$(TREE)"
 
 .PHONY: demo

@@ -124,8 +124,8 @@ mod panics;
 pub mod serve;
 
 pub use longshore_core::{
-    Context, Data, Error, ErrorKind, Result, context, driver, envelope, error, exec, graph, ipam, network, schema, state,
-    steps, types, volume, wire,
+    Context, Data, Error, ErrorKind, Result, context, driver, envelope, error, exec, graph, ipam, network, schema,
+    state, steps, types, volume, wire,
 };
 
 /// Makes a library of a driver, or a component where the target is Wasm.
@@ -220,23 +220,26 @@ macro_rules! entry {
 #[macro_export]
 macro_rules! entry {
     ($manifest:expr, $service:ident) => {
-        struct Component;
+        // A scope of its own: the driver may have any name, also this one.
+        const _: () = {
+            struct Component;
 
-        impl $crate::guest::Guest for Component {
-            fn call(
-                instance: u64,
-                id: u64,
-                method: ::std::string::String,
-                body: ::std::vec::Vec<u8>,
-            ) -> ::std::result::Result<::std::vec::Vec<u8>, ::std::vec::Vec<u8>> {
-                $crate::guest::call($service(), instance, id, &method, body)
+            impl $crate::guest::Guest for Component {
+                fn call(
+                    instance: u64,
+                    id: u64,
+                    method: ::std::string::String,
+                    body: ::std::vec::Vec<u8>,
+                ) -> ::std::result::Result<::std::vec::Vec<u8>, ::std::vec::Vec<u8>> {
+                    $crate::guest::call($service(), instance, id, &method, body)
+                }
+
+                fn close(instance: u64) {
+                    $service().close(instance);
+                }
             }
 
-            fn close(instance: u64) {
-                $service().close(instance);
-            }
-        }
-
-        $crate::guest::bindings::export!(Component with_types_in $crate::guest::bindings);
+            $crate::guest::bindings::export!(Component with_types_in $crate::guest::bindings);
+        };
     };
 }

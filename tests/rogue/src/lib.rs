@@ -1,10 +1,12 @@
 //! A graph driver that misbehaves when a layer's name asks for it, and nothing else.
 //!
 //! `remove` of a layer whose name begins with `panic-` panics, with `sleep-` never returns, with
-//! `slow-` returns when it is cancelled; every
+//! `slow-` returns when it is cancelled, with the words of `misdeeds` tries those; every
 //! other layer is removed. The examples of this package are libraries made of it, and some that are no
 //! proper drivers; its tests load them.
 #![forbid(unsafe_code)]
+
+mod misdeeds;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -107,6 +109,9 @@ impl<F: Face> GraphDriver for Rogue<F> {
             loop {
                 thread::park();
             }
+        }
+        if let Some(outcome) = misdeeds::attempt(name) {
+            outcome.map_err(|error| Error::denied(format!("the rogue cannot: {error}")))?;
         }
         while name.starts_with("slow-") && !cx.cancelled() {
             thread::sleep(Duration::from_millis(5));

@@ -78,7 +78,7 @@ fn a_path_alone_does_not_let_foreign_code_run() {
     };
     let refused = Loaded::from_path(&path, &origin).expect_err("no isolation named");
     assert_eq!(refused.problem, Problem::Policy);
-    assert!(refused.remedy.contains("isolation = \"in-process\""), "{refused}");
+    assert!(refused.remedy.contains("isolation = \"process\""), "{refused}");
     let mapped = fs::read_to_string("/proc/self/maps").unwrap();
     assert!(!mapped.contains("foreign.so"), "it was loaded");
 }
@@ -92,6 +92,7 @@ fn candidate(kind: &str, name: &str, path: &Path) -> Candidate {
             in_process: true,
             grants: vec![],
         },
+        isolation: None,
     }
 }
 

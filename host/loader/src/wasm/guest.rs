@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use longshore_core::context::{Cancel, Services};
+use longshore_core::context::Cancel;
 use longshore_core::error::{Error, Result};
 use longshore_core::wire::{MAX_BODY, encode};
 use serde::Serialize;
