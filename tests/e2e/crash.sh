@@ -128,8 +128,83 @@ victims() {
     done
 }
 
+# A create that stands still halfway, in a frozen cgroup, so that whoever makes the container can be killed there
+# for certain: no process and no cgroup may stay, and no row of a container of --rm.
+in_a_frozen_create() { # in_a_frozen_create VICTIM
+    local id freezer command pid
+    id=$(L create --rm --network none base sleep 1000) || return 1
+    freezer=/sys/fs/cgroup/freezer/longshore/$witness_root/$id
+    mkdir "$freezer" && echo FROZEN >"$freezer/freezer.state" || return 1
+    L start "$id" >>"$LOG" 2>&1 &
+    command=$!
+    wait_until 20 test_not_empty "$freezer/cgroup.procs" || { echo "nothing came into $freezer"; return 1; }
+    case $1 in
+        shim) pid=$(shims | grep -vx "$witness_shim" | sort -n | head -n 1) ;;
+        helper) pid=$(pgrep -P "$(shims | grep -vx "$witness_shim" | sort -n | head -n 1)" | sort -n | head -n 1) ;;
+        engine) pid=$(engine_pid) ;;
+    esac
+    kill -KILL "$pid" || return 1
+    if [[ $1 == engine ]]; then
+        # The next one finds the half-made container and ends it.
+        pkill -KILL -P "$command"
+        L ps -aq >>"$LOG" 2>&1
+    fi
+    wait_until 30 has_ended "$command" || { echo "start still waits"; return 1; }
+    wait "$command" 2>/dev/null
+    wait_until 20 nothing_of "$id" || { of "$id"; return 1; }
+}
+
+test_not_empty() { [[ -n $(cat "$1") ]]; }
+
+# of ID: what is left of a container, one thing a line.
+of() {
+    find /sys/fs/cgroup -type d -name "$1" 2>/dev/null
+    grep -lF "$1" /proc/[0-9]*/cgroup /proc/[0-9]*/mountinfo 2>/dev/null
+    L ps -aq --no-trunc | grep -x "$1"
+    find "/run/longshore/$witness_root/containers" "$DATA/containers" -name "$1" 2>/dev/null
+}
+
+nothing_of() { [[ -z $(of "$1") ]]; }
+
+half_made() {
+    local victim problem
+    if [[ ! -d /sys/fs/cgroup/freezer/longshore/$witness_root ]]; then
+        skip "kill -9 in a create that stands still: no freezer of cgroup v1"
+        return
+    fi
+    for victim in shim helper engine; do
+        if problem=$(in_a_frozen_create "$victim"); then
+            ok "kill -9 of the $victim while a container is half made leaves nothing of it"
+        else
+            not_ok "kill -9 of the $victim while a container is half made" "$problem"
+        fi
+    done
+}
+
+# Cgroups that nobody answers for: empty ones and those with a process go at the next start.
+strays() {
+    local empty used hierarchy pid
+    empty=$(printf 'a%.0s' {1..64}) used=$(printf 'b%.0s' {1..64})
+    hierarchy=$(find /sys/fs/cgroup -maxdepth 3 -type d -path "*/longshore/$witness_root" | head -n 1)
+    if [[ -z $hierarchy ]] || ! mkdir -p "$hierarchy/$empty" "$hierarchy/$used/below"; then
+        skip "cgroups that nobody answers for: none can be made"
+        return
+    fi
+    sleep 1000 &
+    pid=$!
+    echo "$pid" >"$hierarchy/$used/below/cgroup.procs"
+    kill -KILL "$(engine_pid)"
+    L ps -aq >>"$LOG" 2>&1
+    wait_until 10 has_ended "$pid"
+    equal "cgroups without a container are removed at the next start, with what is in them" "" \
+        "$(find /sys/fs/cgroup -type d \( -path "*$witness_root/$empty*" -o -path "*$witness_root/$used*" \); has_ended "$pid" || echo "process $pid")"
+    kill -KILL "$pid" 2>/dev/null
+}
+
 witness_shim=$(shims | head -n 1)
 witness_root=$(root_id)
+half_made
+strays
 victims
 equal "the witness has the shim it began with" "yes" "$([[ -d /proc/$witness_shim ]] && echo yes)"
 check "the witness is told to stop" L stop -t 10 witness

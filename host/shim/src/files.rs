@@ -86,12 +86,20 @@ pub enum Adoption {
     Never,
 }
 
+/// Who the shim of a run folder is or was; `None` when there was none, or it left in good order.
+///
+/// # Errors
+/// `Corrupt` for a file that no shim wrote; what reading met.
+pub fn read_identity(run_dir: BorrowedFd<'_>) -> Result<Option<Identity>> {
+    read(run_dir, places::IDENTITY)
+}
+
 /// Looks whether the shim of a run folder still runs.
 ///
 /// # Errors
 /// `Corrupt` for a file that no shim wrote; what reading met.
 pub fn adopt(run_dir: BorrowedFd<'_>) -> Result<Adoption> {
-    let Some(identity) = read::<Identity>(run_dir, places::IDENTITY)? else {
+    let Some(identity) = read_identity(run_dir)? else {
         return Ok(Adoption::Never);
     };
     Ok(if identity.is_alive()? {

@@ -221,6 +221,32 @@ fn start_field(stat: &[u8]) -> Option<u64> {
     rest.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
+/// The children of this process, those that have ended and were not waited for among them.
+///
+/// # Errors
+/// When procfs is not mounted.
+pub fn children() -> Result<Vec<i32>> {
+    let own = own_number();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").named("read /proc")?.flatten() {
+        let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // One that has gone meanwhile has no parent.
+        if std::fs::read(format!("/proc/{number}/stat")).is_ok_and(|stat| parent_field(&stat) == Some(own)) {
+            found.push(number);
+        }
+    }
+    Ok(found)
+}
+
+/// Field 4; the name before it, in parentheses, may hold anything.
+fn parent_field(stat: &[u8]) -> Option<i32> {
+    let after = stat.iter().rposition(|b| *b == b')')? + 1;
+    let rest = std::str::from_utf8(stat.get(after..)?).ok()?;
+    rest.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
 /// The random ID of this boot.
 ///
 /// # Errors
@@ -434,6 +460,16 @@ mod tests {
         let stat = b"7 (a) b) c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20 21";
         assert_eq!(start_field(stat), Some(4242));
         assert_eq!(start_field(b"no parenthesis"), None);
+    }
+
+    #[test]
+    fn a_child_is_listed_until_it_was_waited_for() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let number = i32::try_from(child.id()).unwrap();
+        assert!(children().unwrap().contains(&number));
+        child.wait().unwrap();
+        assert!(!children().unwrap().contains(&number));
+        assert_eq!(parent_field(b"7 (a) b) c) S 12 2 3"), Some(12));
     }
 
     #[test]

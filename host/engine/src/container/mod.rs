@@ -7,6 +7,7 @@
 
 mod attach;
 mod create;
+mod end;
 mod exec;
 mod files;
 mod live;

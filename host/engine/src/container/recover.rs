@@ -44,14 +44,17 @@ impl Containers {
             return self.without_shim(container);
         };
         match adopt(folder.as_fd())? {
-            Adoption::Alive(_) => self.take_up(container, folder.as_fd()),
+            Adoption::Alive(_) => match self.take_up(container, folder.as_fd()) {
+                // It went between the look and the call.
+                Err(_) if !matches!(adopt(folder.as_fd()), Ok(Adoption::Alive(_))) => self.without_shim(container),
+                other => other,
+            },
             Adoption::Gone(_) => {
                 // A container of --rm has its start in no row.
                 if let Some(report) = files::read_state(folder.as_fd())? {
                     let mut record = lock(&container.record);
                     record.started = record.started.take().or(report.started);
                 }
-                self.kill_cgroup(container);
                 self.without_shim(container)
             }
             Adoption::Never => self.without_shim(container),
@@ -149,35 +152,5 @@ impl Containers {
         }
         self.end_life(container)?;
         self.save(container)
-    }
-
-    /// Kills what is left of a container whose shim is gone.
-    pub(super) fn kill_cgroup(&self, container: &Arc<Container>) {
-        let path = super::spec_of::cgroup_path(&self.paths.root_id, container.id.as_str());
-        crate::cgroup::kill_and_remove(&path);
-    }
-
-    /// Folders of containers that have no record: of one whose removal was cut after its row went,
-    /// or whose making was cut before it came.
-    fn drop_strangers(&self) {
-        for folder in [self.paths.data.join("containers"), self.paths.run.join("containers")] {
-            let Ok(entries) = std::fs::read_dir(&folder) else {
-                continue;
-            };
-            for entry in entries.flatten() {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                if ContainerId::parse(name.clone()).is_err() || self.resolve(&name).is_ok() {
-                    continue;
-                }
-                if let Ok(run) = File::open(self.paths.container_run(&name))
-                    && let Ok(Adoption::Alive(_)) = adopt(run.as_fd())
-                    && let Ok(client) = ShimClient::connect(run.as_fd(), drop)
-                {
-                    let _ = client.call(longshore_shim::Request::Delete { force: true }, &[]);
-                }
-                crate::cgroup::kill_and_remove(&super::spec_of::cgroup_path(&self.paths.root_id, &name));
-                let _ = std::fs::remove_dir_all(entry.path());
-            }
-        }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use longshore_core::graph::Access;
 use longshore_shim::protocol::{Boot, Driver, Event, Log, Network, Reply, Request, Stdio};
-use longshore_shim::{ShimBinary, ShimClient, places};
+use longshore_shim::{ShimClient, places};
 
 use super::live::{Live, Status, unexpected};
 use super::record::{Ended, MountSource, Record};
@@ -66,15 +66,12 @@ impl Containers {
     }
 
     /// Takes back what a start that failed had taken: volumes, network, run folder.
-    fn put_away(&self, container: &Container) {
+    fn put_away(&self, container: &Arc<Container>) {
         let id = container.id.as_str();
         self.unmount_volumes(&container.record(), id);
         self.leave_network(&container.record(), id);
-        let run = self.paths.container_run(id);
-        if let Err(error) = std::fs::remove_dir_all(&run)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(path = %run.display(), %error, "a run folder could not be removed yet");
+        if let Err(error) = self.end_life(container) {
+            tracing::warn!(container = id, %error, "a start that failed could not be put away yet");
         }
     }
 
@@ -108,7 +105,7 @@ impl Containers {
         let live = Live::new(client, Some(Arc::clone(&active)), Status::default());
         let booted = self.boot(container, &live, &record, &run, &data, active.mount(), mounts, network);
         if let Err(error) = booted {
-            abandon(&live);
+            self.abandon(&live);
             return Err(error);
         }
         laps.mark("shim booted");
@@ -125,7 +122,7 @@ impl Containers {
             }
             Err(error) => {
                 lock(&container.live).take();
-                abandon(&live);
+                self.abandon(&live);
                 Err(start_error(&record, error))
             }
         }
@@ -148,10 +145,10 @@ impl Containers {
     }
 
     fn spawn(&self) -> Result<(ShimClient, std::sync::mpsc::Receiver<longshore_shim::Notice>)> {
-        let binary = ShimBinary::open(&self.drivers.components().shim()?)?;
+        let binary = self.drivers.components().shim()?;
         let (notify, notices) = std::sync::mpsc::channel();
         // A listener that is gone no longer needs to be told.
-        let client = ShimClient::spawn(&binary, move |notice| drop(notify.send(notice)))?;
+        let client = ShimClient::spawn(binary, move |notice| drop(notify.send(notice)))?;
         Ok((client, notices))
     }
 
@@ -283,8 +280,8 @@ impl Containers {
             record.auto_remove()
         };
         container.ends.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
-        if lost {
-            self.kill_cgroup(container);
+        if lost && let Err(error) = self.end_by_force(container.id.as_str()) {
+            tracing::warn!(container = %container.id, %error, "what a lost shim left could not be ended yet");
         }
         let kept = if auto_remove {
             self.leave_exit(container)
@@ -335,30 +332,6 @@ impl Containers {
         }
     }
 
-    /// Ends the shim of a life that is over, and its lease. Nothing to do when there is none.
-    pub(super) fn end_life(&self, container: &Arc<Container>) -> Result<()> {
-        let id = container.id.as_str();
-        if let Some(live) = lock(&container.live).take() {
-            let mut laps = Laps::begin("end");
-            match live.call(Request::Delete { force: true }, Vec::new()) {
-                Ok(_) => {}
-                // A shim that is gone has nothing left to end.
-                Err(error) => tracing::debug!(container = id, %error, "the shim did not answer its end"),
-            }
-            live.release();
-            self.unmount_volumes(&container.record(), id);
-            self.leave_network(&container.record(), id);
-            laps.mark("exec driver: delete, shim ended");
-        }
-        let run = self.paths.container_run(id);
-        match std::fs::remove_dir_all(&run) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::io(format!("remove {}", run.display()), &error))
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn mount_volumes(&self, record: &Record, id: &str, root: std::os::fd::BorrowedFd<'_>) -> Result<Vec<OwnedFd>> {
         record
             .mounts
@@ -381,15 +354,6 @@ impl Containers {
             }
         }
     }
-}
-
-/// Ends a shim whose container did not come to run.
-fn abandon(live: &Live) {
-    live.update(|s| s.given_up = true);
-    if live.call(Request::Delete { force: true }, Vec::new()).is_err() {
-        let _ = live.call(Request::Quit, Vec::new());
-    }
-    live.release();
 }
 
 /// The code that Docker's client would exit with.

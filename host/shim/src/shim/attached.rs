@@ -38,7 +38,9 @@ pub(crate) struct Client {
     /// What it sent and standard input has not yet taken.
     pub(crate) input: Vec<u8>,
     input_open: bool,
-    detach: Option<Detach>,
+    detach: Detach,
+    /// Whether it types at a terminal: detach keys count only there, as in Docker.
+    terminal: bool,
     held_since: Option<Instant>,
     stalled_since: Option<Instant>,
     /// Where in the log it is, while it catches up.
@@ -47,9 +49,9 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Takes over a connection. Detach keys count only with a terminal, as in Docker.
+    /// Takes over a connection.
     pub(crate) fn new(number: u64, connection: OwnedFd, attach: Attach, terminal: bool) -> Result<Self> {
-        let detach = terminal.then(|| Detach::parse(&attach.detach_keys)).transpose()?;
+        let detach = Detach::parse(&attach.detach_keys)?;
         let socket = UnixStream::from(connection);
         socket
             .set_nonblocking(true)
@@ -65,6 +67,7 @@ impl Client {
             input: Vec::new(),
             input_open: true,
             detach,
+            terminal,
             held_since: None,
             stalled_since: None,
             replay: attach.log_from,
@@ -183,18 +186,27 @@ impl Client {
         if !self.wants_stdin || bytes.is_empty() {
             return;
         }
-        let Some(detach) = &mut self.detach else {
+        if !self.terminal {
             self.input.extend_from_slice(bytes);
             return;
-        };
-        match detach.feed(bytes) {
+        }
+        match self.detach.feed(bytes) {
             Found::Input(bytes) => self.input.extend(bytes),
             Found::Keys(bytes) => {
                 self.input.extend(bytes);
                 self.end(EndReason::Detached);
             }
         }
-        self.held_since = detach_holds(&self.detach).then_some(now);
+        self.held_since = self.detach.holds().then_some(now);
+    }
+
+    /// The process has a terminal, which a client that attached before there was one did not know. What
+    /// it typed by then is looked through for the detach keys too.
+    pub(crate) fn has_terminal(&mut self, now: Instant) {
+        if !std::mem::replace(&mut self.terminal, true) {
+            let typed = std::mem::take(&mut self.input);
+            self.typed(&typed, now);
+        }
     }
 
     fn close_input(&mut self) {
@@ -204,9 +216,7 @@ impl Client {
 
     fn release(&mut self) {
         self.held_since = None;
-        if let Some(detach) = &mut self.detach {
-            self.input.extend(detach.release());
-        }
+        self.input.extend(self.detach.release());
     }
 
     fn lose_output(&mut self) {
@@ -263,10 +273,6 @@ impl Client {
             }
         }
     }
-}
-
-fn detach_holds(detach: &Option<Detach>) -> bool {
-    detach.as_ref().is_some_and(Detach::holds)
 }
 
 #[cfg(test)]
@@ -353,6 +359,30 @@ mod tests {
             theirs.write_all(b"\x10\x11").unwrap();
             client.read(Instant::now());
             assert_eq!(client.over(), reason);
+        }
+    }
+
+    #[test]
+    fn keys_typed_before_the_terminal_was_there_count_when_it_is() {
+        let (mut client, mut theirs) = pair(all(), false);
+        theirs.write_all(b"ls\n\x10\x11").unwrap();
+        client.read(Instant::now());
+        assert_eq!(client.over(), None);
+        client.has_terminal(Instant::now());
+        assert_eq!(client.input, b"ls\n");
+        client.input.clear();
+        assert_eq!(client.over(), Some(EndReason::Detached));
+    }
+
+    #[test]
+    fn keys_that_are_none_are_refused_with_and_without_a_terminal() {
+        for terminal in [true, false] {
+            let (ours, _theirs) = UnixStream::pair().unwrap();
+            let attach = Attach {
+                detach_keys: "ctrl-ctrl".into(),
+                ..all()
+            };
+            assert!(Client::new(1, ours.into(), attach, terminal).is_err());
         }
     }
 

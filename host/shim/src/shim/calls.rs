@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use longshore_core::exec::{self, Init, Resources};
 use longshore_core::types::{Bytes, ContainerId};
@@ -10,6 +10,7 @@ use longshore_core::{Error, Result};
 use longshore_shim::places;
 use longshore_shim::protocol::{Event, Exec, Phase, Reply, Stdio};
 use longshore_shim::time::rfc3339;
+use longshore_sys::event::{self, Ready};
 use longshore_sys::process;
 use longshore_sys::socket::set_nonblocking;
 
@@ -19,6 +20,9 @@ use super::detach::Detach;
 use super::helper::{Answer, Call, ChildEnds, Helper, Outcome};
 use super::session::Ends;
 use super::{Process, Shim};
+
+/// How long the processes of a create that failed may take to be gone.
+const HALF_MADE: Duration = Duration::from_secs(2);
 
 /// Something that the driver is to be asked for.
 #[derive(Debug)]
@@ -84,6 +88,12 @@ impl Calls {
     pub(crate) fn reap(&mut self, pid: i32) {
         self.dismissed
             .retain(|helper| helper.pid != pid || matches!(process::try_wait(helper.pidfd.as_fd()), Ok(None)));
+    }
+
+    /// Forgets helpers that somebody else has reaped.
+    fn forget_reaped(&mut self) {
+        self.dismissed
+            .retain(|helper| matches!(process::try_wait(helper.pidfd.as_fd()), Ok(None)));
     }
 
     fn dismiss(&mut self) {
@@ -181,14 +191,14 @@ impl Shim {
 
     /// Gets a helper and sends it the call. The child's ends of pipes are gone from here at once, so
     /// that their end is seen.
-    fn send_call(&mut self, job: &Job, _now: Instant) -> Result<Ends> {
+    fn send_call(&mut self, job: &Job, now: Instant) -> Result<Ends> {
         let kept = self.calls.helper.as_ref().is_some_and(Helper::is_alive);
         if !kept || !matches!(job, Job::Start) {
             self.calls.dismiss();
         }
         let mut child = ChildEnds::default();
         let mut ends = Ends::default();
-        let call = self.call_of(job, &mut ends, &mut child)?;
+        let call = self.call_of(job, now, &mut ends, &mut child)?;
         if self.calls.helper.is_none() {
             let Some(sandbox) = &self.sandbox else {
                 return Err(self.not_running(job.name()));
@@ -204,7 +214,7 @@ impl Shim {
         Ok(ends)
     }
 
-    fn call_of(&mut self, job: &Job, ends: &mut Ends, child: &mut ChildEnds) -> Result<Call> {
+    fn call_of(&mut self, job: &Job, now: Instant, ends: &mut Ends, child: &mut ChildEnds) -> Result<Call> {
         let (id, path) = match (&self.id, &self.sandbox) {
             (Some(id), Some(sandbox)) => (id.clone(), sandbox.path.clone()),
             _ => return Err(self.not_running(job.name())),
@@ -212,7 +222,7 @@ impl Shim {
         let state_root = Bytes::from(format!("{path}/{}", places::DRIVER).as_str());
         Ok(match job {
             Job::Create { stdio } => {
-                self.session.prepare(*stdio);
+                self.session.prepare(*stdio, now);
                 let size = self.session.size();
                 Call::Create(exec::Create {
                     id,
@@ -330,11 +340,35 @@ impl Shim {
 
     fn call_failed(&mut self, asker: Option<Asker>, job: &Job, error: Error) {
         match job {
-            Job::Create { .. } => self.set_phase(Phase::Booted),
+            Job::Create { .. } => {
+                self.end_half_made();
+                self.set_phase(Phase::Booted);
+            }
             Job::Start => self.set_phase(Phase::Created),
             _ => {}
         }
         self.reply(asker, Err(error));
+    }
+
+    /// Ends whatever a create that failed has left running: a driver's process that was killed may have
+    /// children, which would go on making what the delete that follows removes. Before there is an init
+    /// every child of the shim is one of them.
+    fn end_half_made(&mut self) {
+        self.calls.dismiss();
+        let until = Instant::now() + HALF_MADE;
+        while let Ok(children) = process::children()
+            && !children.is_empty()
+            && Instant::now() < until
+        {
+            for pidfd in children.into_iter().filter_map(|pid| process::open(pid).ok()) {
+                let _ = process::signal(&pidfd, 9);
+                let left = until.saturating_duration_since(Instant::now());
+                // Their children, in turn, are this process's as soon as they are gone.
+                let _ = event::poll(&[(pidfd.as_fd(), Ready::READ)], Some(left));
+                let _ = process::try_wait(pidfd.as_fd());
+            }
+        }
+        self.calls.forget_reaped();
     }
 
     fn created(&mut self, asker: Option<Asker>, created: exec::Created, terminal: Option<OwnedFd>, ends: Ends) {

@@ -49,11 +49,12 @@ impl Shim {
         ends: Ends,
     ) -> Result<Option<u64>> {
         let mut session = Session::new(None);
-        session.prepare(match exec.stdio {
+        let stdio = match exec.stdio {
             // The one client is the only one there will be.
             Stdio::Pipes { stdin, .. } => Stdio::Pipes { stdin, once: true },
             other => other,
-        });
+        };
+        session.prepare(stdio, Instant::now());
         session.open(ends);
         if let Some(master) = master {
             session.open_terminal(master);

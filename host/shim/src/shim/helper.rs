@@ -98,9 +98,10 @@ impl Helper {
     pub(crate) fn fork(sandbox: &Sandbox, open: OpenDriver, oom_score: Option<&str>) -> Result<Self> {
         let failed = |error: longshore_sys::Error| Error::io("start a process for the exec driver", &error.into());
         let (ours, theirs) = socket::pair(Bounds::Messages).map_err(failed)?;
+        let shim = process::own_number();
         match process::fork_single_threaded().map_err(failed)? {
             Fork::Child => {
-                let served = catch_unwind(AssertUnwindSafe(|| serve(&theirs, sandbox, open, oom_score)));
+                let served = catch_unwind(AssertUnwindSafe(|| serve(&theirs, shim, sandbox, open, oom_score)));
                 process::exit_now(match served {
                     Ok(Ok(())) => 0,
                     Ok(Err(_)) => 1,
@@ -168,9 +169,14 @@ impl Helper {
 }
 
 /// The child's whole life.
-fn serve(socket: &OwnedFd, sandbox: &Sandbox, open: OpenDriver, oom_score: Option<&str>) -> Result<()> {
+fn serve(socket: &OwnedFd, shim: i32, sandbox: &Sandbox, open: OpenDriver, oom_score: Option<&str>) -> Result<()> {
     let failed = |error: longshore_sys::Error| Error::io("prepare the exec driver's process", &error.into());
     process::reset_signals().map_err(failed)?;
+    // What it makes would else be found by nobody once the shim was killed.
+    process::set_parent_death_signal(Some(9)).map_err(failed)?;
+    if process::parent_number() != shim {
+        return Err(Error::unavailable("the shim is gone"));
+    }
     // Until execve, init holds whatever this process holds: a client would not see the end of its
     // connection, nor an engine that of the shim.
     process::close_all_but(&[socket.as_fd(), sandbox.library.as_fd()]).map_err(failed)?;

@@ -177,8 +177,8 @@ impl Shim {
         self.notice_loneliness(now);
     }
 
-    /// Without an engine, what was not started has no use: a shim without a container ends at once,
-    /// one with a container that waits gives an engine some time to come back.
+    /// Without an engine, what was not started has no use: a shim that was asked for no container yet
+    /// ends at once, one with a container that waits gives an engine some time to come back.
     fn notice_loneliness(&mut self, now: Instant) {
         let waits = matches!(
             self.phase,
@@ -189,16 +189,17 @@ impl Shim {
             return;
         }
         let since = *self.alone_since.get_or_insert(now);
-        if self.phase == Phase::Waiting {
-            return self.let_go();
-        }
-        if now < since + ALONE || self.calls.is_busy() {
+        if self.calls.is_busy() {
             return;
         }
-        self.alone_since = None;
         match self.phase {
-            Phase::Created => self.ask_for_itself(Job::Delete { force: true }, now),
-            _ => self.let_go(),
+            // A create that failed has left nothing, and no other will be asked for.
+            Phase::Waiting | Phase::Booted => self.let_go(),
+            _ if now < since + ALONE => {}
+            _ => {
+                self.alone_since = None;
+                self.ask_for_itself(Job::Delete { force: true }, now);
+            }
         }
     }
 

@@ -67,12 +67,15 @@ impl Session {
         }
     }
 
-    /// Notes what streams the process will have.
-    pub(crate) fn prepare(&mut self, stdio: Stdio) {
+    /// Notes what streams the process will have. Clients may be there already.
+    pub(crate) fn prepare(&mut self, stdio: Stdio, now: Instant) {
         match stdio {
             Stdio::Pipes { once, .. } => self.once = once,
             Stdio::Terminal { rows, columns } => {
                 self.has_terminal = true;
+                for client in &mut self.clients {
+                    client.has_terminal(now);
+                }
                 if self.size == Size::default() {
                     self.size = Size { rows, columns };
                 }

@@ -18,7 +18,7 @@ struct Bench {
 
 fn bench(once: bool, log: Option<JsonLog>) -> Bench {
     let mut session = Session::new(log);
-    session.prepare(Stdio::Pipes { stdin: true, once });
+    session.prepare(Stdio::Pipes { stdin: true, once }, Instant::now());
     let (theirs_in, ours_in) = std::io::pipe().unwrap();
     let (ours_out, theirs_out) = std::io::pipe().unwrap();
     let (ours_err, theirs_err) = std::io::pipe().unwrap();
@@ -232,6 +232,6 @@ fn a_client_that_comes_after_the_end_reads_the_log() {
 fn a_size_given_before_the_terminal_is_kept() {
     let mut session = Session::new(None);
     session.resize(33, 99);
-    session.prepare(Stdio::Terminal { rows: 24, columns: 80 });
+    session.prepare(Stdio::Terminal { rows: 24, columns: 80 }, Instant::now());
     assert_eq!(session.size(), Size { rows: 33, columns: 99 });
 }
