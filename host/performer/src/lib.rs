@@ -3,7 +3,7 @@
 //! Here live: places beneath a driver's root and untrusted trees, both opened by descriptor so that
 //! no link leads out ([`root`]); tree steps, checked as a whole and performed so that they can be
 //! repeated ([`tree`]); mount plans, checked against the contract's tables and built as detached
-//! mounts ([`plan`]); an empty volume's first content ([`fill`]); the facts that drivers judge ([`facts`]); filling an untrusted tree
+//! mounts ([`plan`]); an empty volume's first content ([`fill`]); the facts that drivers judge ([`facts`]); network plans ([`net`]); filling an untrusted tree
 //! ([`sink`]), reading and comparing trees ([`source`]). Not here: which plan or step list is
 //! performed when, records, and archives, which are the engine's; attaching a finished mount in a
 //! container, which is the shim's.
@@ -14,6 +14,7 @@
 
 pub mod facts;
 pub mod fill;
+pub mod net;
 pub mod plan;
 pub mod root;
 pub mod sink;

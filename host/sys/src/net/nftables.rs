@@ -63,7 +63,7 @@ impl Hook {
     }
 }
 
-/// Where a base chain hangs. Its policy is to accept, always.
+/// Where a base chain hangs.
 #[derive(Debug, Clone, Copy)]
 pub struct Base {
     /// The hook.
@@ -72,6 +72,8 @@ pub struct Base {
     pub nat: bool,
     /// The lower, the earlier.
     pub priority: i32,
+    /// Whether what it does not decide is dropped.
+    pub drops: bool,
 }
 
 /// What the elements of a set hold beside their key.
@@ -354,14 +356,13 @@ impl Transaction {
 
     /// Makes a chain; one that is there is taken.
     pub fn chain(&mut self, table: &str, name: &str, base: Option<Base>) {
-        const ACCEPT: u32 = 1;
         self.add(NEW_CHAIN, CREATE, |body| {
             body.text(1, table).text(3, name);
             if let Some(base) = base {
                 body.nest(4, |hook| {
                     hook.big(1, base.hook.number()).big(2, base.priority.cast_unsigned());
                 });
-                body.big(5, ACCEPT).text(7, if base.nat { "nat" } else { "filter" });
+                body.big(5, u32::from(!base.drops)).text(7, if base.nat { "nat" } else { "filter" });
             }
         });
     }
