@@ -5,11 +5,13 @@
 //! nothing, and a function. [`run`] performs cases one by one on a fresh root and ends each with
 //! [`Outcome::Pass`], [`Outcome::Fail`] or [`Outcome::Skip`] and its reason; skips are counted and
 //! never passed. After each case nothing may be left: mounts, descriptors, files beside the root.
-//! [`graph`] and [`volume`] are the suites, [`host`] is the host's part of a driver call, as an engine
-//! does it. Exec drivers need a single-threaded process for each call; their suite lives with the
-//! native driver.
+//! [`graph`], [`volume`] and [`exec`] are the suites, [`host`] is the host's part of a driver call, as
+//! an engine does it. Exec drivers need a process of one thread for each call: a program that runs
+//! their suite begins its `main` with [`exec::play`].
 #![forbid(unsafe_code)]
 
+pub mod deferred;
+pub mod exec;
 pub mod graph;
 pub mod host;
 pub mod report;
@@ -33,13 +35,16 @@ pub enum Failure {
     /// Something was not as the contract has it.
     #[error("{0}")]
     Differs(String),
+    /// It cannot be tried on this machine, or means nothing for this driver: no failure, but a skip.
+    #[error("{0}")]
+    NotHere(String),
 }
 
 /// What a case answers.
 pub type CaseResult = std::result::Result<(), Failure>;
 
 /// How a case ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Outcome {
     /// As the contract has it.
     Pass,
@@ -47,6 +52,16 @@ pub enum Outcome {
     Fail(String),
     /// It means nothing for this driver, or cannot be tried here.
     Skip(String),
+}
+
+impl From<CaseResult> for Outcome {
+    fn from(result: CaseResult) -> Self {
+        match result {
+            Ok(()) => Self::Pass,
+            Err(Failure::NotHere(reason)) => Self::Skip(reason),
+            Err(failure) => Self::Fail(failure.to_string()),
+        }
+    }
 }
 
 /// One named behaviour.
@@ -112,6 +127,7 @@ pub fn names(kind: &str) -> Vec<&'static str> {
     match kind {
         "graph" => graph::CASES.iter().map(|case| case.name).collect(),
         "volume" => volume::CASES.iter().map(|case| case.name).collect(),
+        "exec" => exec::CASES.iter().map(|case| case.name).collect(),
         _ => Vec::new(),
     }
 }
@@ -124,6 +140,7 @@ pub fn run(target: &Target, filter: &str) -> std::result::Result<Vec<Ended>, Fai
     match target.loaded.description().kind.as_str() {
         "graph" => run_cases(graph::CASES, filter, || graph::Bench::new(target)),
         "volume" => run_cases(volume::CASES, filter, || volume::Bench::new(target)),
+        "exec" => exec::run(target, filter),
         kind => Err(Failure::Differs(format!(
             "there is no suite for drivers of kind {kind} in this command"
         ))),
@@ -144,10 +161,7 @@ fn run_cases<T>(
                 let before = host::Traces::now();
                 let result = (case.run)(&bench);
                 drop(bench);
-                match result.and_then(|()| before.compare()) {
-                    Ok(()) => Outcome::Pass,
-                    Err(failure) => Outcome::Fail(failure.to_string()),
-                }
+                result.and_then(|()| before.compare()).into()
             }
         };
         ended.push(Ended {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use longshore_conformance::{Target, names, report, run};
+use longshore_conformance::{Target, exec, names, report, run};
 use longshore_loader::{Loaded, Origin};
 
 /// Runs the conformance suite of a driver's kind on its file.
@@ -16,8 +16,8 @@ struct Arguments {
     /// The driver's library
     #[arg(required_unless_present = "list")]
     file: Option<PathBuf>,
-    /// List the cases of a kind (graph or volume) and run none
-    #[arg(long, value_name = "KIND", value_parser = ["graph", "volume"])]
+    /// List the cases of a kind (graph, volume or exec) and run none
+    #[arg(long, value_name = "KIND", value_parser = ["graph", "volume", "exec"])]
     list: Option<String>,
     /// Run only cases whose name holds this
     #[arg(long, value_name = "TEXT", default_value = "")]
@@ -31,6 +31,10 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    // Before any thread exists: one case of an exec driver is a process of its own.
+    if let Some(code) = exec::play(&[]) {
+        return code;
+    }
     let arguments = Arguments::parse();
     if let Some(kind) = &arguments.list {
         for name in names(kind) {

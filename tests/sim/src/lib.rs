@@ -2,9 +2,11 @@
 //!
 //! [`graph::Sim`] keeps a list of its layers, copies whole trees as vfs does, and defers removals as
 //! device-mapper does: what the bundled drivers are not. [`volume::Sim`] has a backend that can go
-//! away. The conformance suites are written against them, and [`graph::Defect`] plants one fault at a
-//! time, so that each fault is shown to be caught. Nothing here is loaded by an engine.
+//! away. [`exec::Sim`] makes containers of real processes without namespaces, cgroups or terminals. The
+//! conformance suites are written against them, and [`graph::Defect`] and [`exec::Defect`] plant one
+//! fault at a time, so that each fault is shown to be caught. Nothing here is loaded by an engine.
 #![forbid(unsafe_code)]
 
+pub mod exec;
 pub mod graph;
 pub mod volume;

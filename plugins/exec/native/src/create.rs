@@ -39,9 +39,11 @@ pub(crate) fn create(cx: &Context, request: &Create) -> Result<Created> {
         place: &place,
         group: &group,
     };
+    let _made = place.hold()?;
     let console = Console::listen(&place, &request.stdio)?;
     let pid = run(&place, entry, streams, console.as_ref())?;
     place.write_init(Identity::of(pid))?;
+    place.keep_state()?;
     let terminal = console.map(|console| console.deliver(cx, owner)).transpose()?;
     cx.check()?;
     std::mem::forget(undo);
@@ -95,8 +97,7 @@ struct Undo<'a> {
 impl Drop for Undo<'_> {
     fn drop(&mut self) {
         // What stays is found by `delete`, which the caller tries next.
-        let gone = self.group.kill().and_then(|()| self.group.remove());
-        if gone.is_ok() {
+        if self.group.clear().is_ok() {
             drop(self.place.clear());
         }
     }

@@ -1,8 +1,11 @@
 //! Removes a container: its processes, its cgroup, its state.
 
+use std::time::{Duration, Instant};
+
 use longshore_plugin::exec::{Delete, DeleteOutcome, Deleted, Status};
 use longshore_plugin::{Error, Result};
 
+use crate::cgroup::Group;
 use crate::place::Place;
 use crate::state;
 
@@ -24,11 +27,29 @@ pub(crate) fn delete(request: &Delete) -> Result<Deleted> {
     // Without a spec `create` got nowhere: it writes that first.
     if let Some(group) = state::group(&place) {
         // Init is gone or shall go; what it left in the cgroup goes with it.
-        group.kill()?;
-        group.remove()?;
+        end(&place, &group)?;
     }
     place.clear()?;
     Ok(Deleted {
         outcome: DeleteOutcome::Deleted,
     })
+}
+
+/// Empties and removes the cgroup. The library's processes of a call that was killed go on for a
+/// moment and may make it anew: as long as there are any, it is done again.
+fn end(place: &Place, group: &Group) -> Result<()> {
+    /// They end by themselves when they notice that their caller is gone.
+    const LIMIT: Duration = Duration::from_secs(5);
+    let begin = Instant::now();
+    while !place.settled() {
+        if begin.elapsed() > LIMIT {
+            return Err(Error::unavailable(format!(
+                "processes that were making container {} do not end",
+                place.id
+            )));
+        }
+        group.clear()?;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    group.clear()
 }

@@ -17,7 +17,8 @@ use libcontainer::syscall::syscall::create_syscall;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
 use longshore_plugin::{Error, Result};
 use nix::errno::Errno;
-use rustix::fs::{Access, CWD, accessat};
+use rustix::fs::{Access, CWD, Uid, accessat};
+use rustix::termios::Winsize;
 
 use crate::failure::MARK;
 use crate::spec;
@@ -41,6 +42,30 @@ struct Confine {
     seccomp: Option<LinuxSeccomp>,
     capabilities: LinuxCapabilities,
     no_new_privileges: bool,
+    terminal: Option<Terminal>,
+}
+
+/// What the terminal of a process that joins must be before it runs: unlike init it does not wait
+/// until the caller has the master.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terminal {
+    pub(crate) rows: u16,
+    pub(crate) columns: u16,
+    pub(crate) owner: u32,
+}
+
+impl Terminal {
+    fn prepare(self) {
+        let size = Winsize {
+            ws_row: self.rows,
+            ws_col: self.columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        // The caller does both again with the master, and tells when it cannot.
+        let _ = rustix::termios::tcsetwinsize(std::io::stdin(), size);
+        let _ = rustix::fs::fchown(std::io::stdin(), Some(Uid::from_raw(self.owner)), None);
+    }
 }
 
 fn text(value: &str, field: &str) -> Result<CString> {
@@ -63,11 +88,16 @@ impl Entry {
     }
 
     /// That of a process which joins a container with this filter.
-    pub(crate) fn joining(process: &Process, seccomp: Option<LinuxSeccomp>) -> Result<Self> {
+    pub(crate) fn joining(
+        process: &Process,
+        seccomp: Option<LinuxSeccomp>,
+        terminal: Option<Terminal>,
+    ) -> Result<Self> {
         let confine = Confine {
             seccomp,
             capabilities: spec::said(process.capabilities().clone()),
             no_new_privileges: process.no_new_privileges() == Some(true),
+            terminal,
         };
         Ok(Self {
             joining: Some(confine),
@@ -177,6 +207,9 @@ impl Confine {
 impl Executor for Entry {
     fn validate(&self, _: &Spec) -> std::result::Result<(), ExecutorValidationError> {
         if let Some(confine) = &self.joining {
+            if let Some(terminal) = confine.terminal {
+                terminal.prepare();
+            }
             confine.put_on().map_err(ExecutorValidationError::ArgValidationError)?;
         }
         self.look().map_err(ExecutorValidationError::ArgValidationError)

@@ -9,7 +9,7 @@ use libcontainer::syscall::syscall::SyscallType;
 use longshore_plugin::exec::{Exec, Executed, Init, Status, Stdio};
 use longshore_plugin::{Context, Error, Result};
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Terminal};
 use crate::place::Place;
 use crate::stream::Streams;
 use crate::terminal::Console;
@@ -38,13 +38,18 @@ pub(crate) fn exec(cx: &Context, request: &Exec) -> Result<Executed> {
         .spec()
         .ok_or_else(|| Error::corrupt(format!("the spec of container {} is gone", place.id)))?;
     let seccomp = container.linux().as_ref().and_then(|linux| linux.seccomp().clone());
-    let entry = Entry::joining(&process, seccomp)?;
     let owner = process.user().uid();
+    let terminal = match request.stdio {
+        Stdio::Terminal { rows, columns } => Some(Terminal { rows, columns, owner }),
+        _ => None,
+    };
+    let entry = Entry::joining(&process, seccomp, terminal)?;
     spec::adapt_process(&mut process, matches!(request.stdio, Stdio::Terminal { .. }));
     // `entry` drops them, after it has loaded the filter.
     process.set_capabilities(None);
     let streams = Streams::take(cx, &request.stdio, owner)?;
     place.use_exec_id(request.exec_id.as_str())?;
+    let _made = place.hold()?;
     let console = Console::listen(&place, &request.stdio)?;
     let pid = run(
         &place,

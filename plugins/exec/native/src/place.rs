@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! config.json     the spec as the library gets it: read when a process joins, and to find the cgroup
+//! created.json    the library's state as `create` left it
+//! making          locked by every process that makes the container or joins it, until execve
 //! init            process ID and start time of init
 //! execs/<id>      one for each exec ID that was used
 //! <container>/    the library's own
@@ -9,6 +11,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -16,6 +19,7 @@ use std::path::{Path, PathBuf};
 use libcontainer::oci_spec::runtime::Spec;
 use longshore_plugin::types::{Bytes, ContainerId};
 use longshore_plugin::{Error, Result};
+use rustix::fs::{FlockOperation, flock};
 
 use crate::process::Identity;
 
@@ -99,6 +103,57 @@ impl Place {
         fs::write(&path, init.to_string()).map_err(|e| Error::io(format!("write {}", path.display()), &e))
     }
 
+    /// Says that processes are being made, for as long as the answer lives in this process or, as the
+    /// library's processes inherit it, in any of those. It is a file: a folder's descriptor could
+    /// become a working directory.
+    pub(crate) fn hold(&self) -> Result<OwnedFd> {
+        let path = self.root.join("making");
+        let attempt = |e| Error::io(format!("lock {}", path.display()), &e);
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(attempt)?;
+        flock(&file, FlockOperation::NonBlockingLockShared).map_err(|e| attempt(e.into()))?;
+        Ok(file.into())
+    }
+
+    /// Whether no process is being made: what a call that was killed left behind has ended too.
+    pub(crate) fn settled(&self) -> bool {
+        match fs::File::open(self.root.join("making")) {
+            Ok(file) => flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok(),
+            Err(_) => true,
+        }
+    }
+
+    /// Keeps the library's state, which it later overwrites in place.
+    pub(crate) fn keep_state(&self) -> Result<()> {
+        let (from, to) = (self.inner().join("state.json"), self.kept());
+        fs::copy(from, &to)
+            .map(drop)
+            .map_err(|e| Error::io(format!("write {}", to.display()), &e))
+    }
+
+    /// Puts the kept state back where a call that was killed left half of one. Who runs is told by
+    /// init itself, not by this file.
+    pub(crate) fn mend_state(&self) -> Result<()> {
+        let own = self.inner().join("state.json");
+        let whole = fs::read(&own).is_ok_and(|text| serde_json::from_slice::<serde_json::Value>(&text).is_ok());
+        if whole || !self.kept().exists() {
+            return Ok(());
+        }
+        let beside = self.inner().join("state.json.new");
+        fs::copy(self.kept(), &beside)
+            .and_then(|_| fs::rename(&beside, &own))
+            .map_err(|e| Error::io(format!("mend {}", own.display()), &e))
+    }
+
+    fn kept(&self) -> PathBuf {
+        self.root.join("created.json")
+    }
+
     pub(crate) fn init(&self) -> Option<Identity> {
         fs::read_to_string(self.root.join("init")).ok()?.parse().ok()
     }
@@ -172,5 +227,33 @@ impl Place {
             .filter(|entry| entry.file_name().as_bytes().starts_with(b"tenant-"))
             .map(|entry| entry.path())
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+    use super::*;
+
+    #[test]
+    fn half_a_state_is_mended_from_the_copy_that_create_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place {
+            id: "box".into(),
+            root: folder.path().into(),
+        };
+        let state = place.inner().join("state.json");
+        fs::create_dir(place.inner()).unwrap();
+        fs::write(&state, "{\"status\":\"created\"}").unwrap();
+        place.keep_state().unwrap();
+        for half in ["", "{\"status\":"] {
+            fs::write(&state, half).unwrap();
+            place.mend_state().unwrap();
+            assert_eq!(fs::read_to_string(&state).unwrap(), "{\"status\":\"created\"}");
+        }
+        // A whole one is newer than the copy.
+        fs::write(&state, "{\"status\":\"running\"}").unwrap();
+        place.mend_state().unwrap();
+        assert_eq!(fs::read_to_string(&state).unwrap(), "{\"status\":\"running\"}");
     }
 }

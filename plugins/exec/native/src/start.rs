@@ -12,6 +12,7 @@ pub(crate) fn start(request: &Start) -> Result<Started> {
     let place = Place::new(&request.id, &request.state_root)?;
     let outcome = match state::of(&place)?.status {
         Status::Created => {
+            place.mend_state()?;
             let attempt = format!("start container {}", place.id);
             let trail = Trail::new();
             trail
@@ -37,6 +38,7 @@ pub(crate) fn start(request: &Start) -> Result<Started> {
 /// Writes into the library's state that init runs. A helper that died after it had told init to go
 /// on has not written it.
 pub(crate) fn mark_running(place: &Place) -> Result<()> {
+    place.mend_state()?;
     let attempt = format!("read the state of container {}", place.id);
     let trail = Trail::new();
     let mark = || {

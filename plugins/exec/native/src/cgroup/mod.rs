@@ -300,7 +300,7 @@ impl Group {
     }
 
     /// Kills all processes and waits until they are gone.
-    pub(crate) fn kill(&self) -> Result<()> {
+    fn kill(&self) -> Result<()> {
         let end = Instant::now() + KILL_LIMIT;
         while self.used() {
             if Instant::now() > end {
@@ -337,11 +337,27 @@ impl Group {
         }
     }
 
-    /// Removes its folders, empty of processes.
-    pub(crate) fn remove(&self) -> Result<()> {
+    /// Kills all processes and removes its folders. What a `create` that was itself killed left behind
+    /// may still put a process in, so a folder that is in use is emptied once more.
+    pub(crate) fn clear(&self) -> Result<()> {
+        /// The kernel may hold a cgroup for a moment after its last process.
+        const PAUSES: [u64; 4] = [0, 10, 40, 160];
+        let mut last = Ok(());
+        for pause in PAUSES {
+            std::thread::sleep(Duration::from_millis(pause));
+            self.kill()?;
+            last = self.remove();
+            if last.is_ok() {
+                break;
+            }
+        }
+        last
+    }
+
+    fn remove(&self) -> Result<()> {
         let mut failed = None;
         for folder in self.folders() {
-            if let Err(error) = remove_with_retries(&folder) {
+            if let Err(error) = remove_tree(&folder, 0) {
                 failed.get_or_insert((folder, error));
             }
         }
@@ -371,20 +387,6 @@ fn below(folder: &Path) -> impl Iterator<Item = PathBuf> {
     entries
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
         .map(|entry| entry.path())
-}
-
-fn remove_with_retries(folder: &Path) -> io::Result<()> {
-    /// The kernel may hold a cgroup for a moment after its last process.
-    const PAUSES: [u64; 4] = [0, 10, 40, 160];
-    let mut last = Ok(());
-    for pause in PAUSES {
-        std::thread::sleep(Duration::from_millis(pause));
-        last = remove_tree(folder, 0);
-        if last.is_ok() {
-            break;
-        }
-    }
-    last
 }
 
 fn remove_tree(folder: &Path, depth: u8) -> io::Result<()> {
