@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use longshore_core::envelope;
@@ -41,7 +41,7 @@ pub struct Guarded {
     pending: Mutex<HashMap<u64, Arc<Ticket>>>,
     measured: Measured,
     circuit: Circuit,
-    recording: OnceLock<Recording>,
+    recording: RwLock<Option<Arc<Recording>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -62,7 +62,7 @@ impl Guarded {
             pending: Mutex::default(),
             measured: Measured::default(),
             circuit: Circuit::default(),
-            recording: OnceLock::new(),
+            recording: RwLock::default(),
         }
     }
 
@@ -74,9 +74,9 @@ impl Guarded {
         self
     }
 
-    /// Records every call from now on. Once; a second recording is not begun.
-    pub(crate) fn record(&self, recording: Recording) {
-        let _ = self.recording.set(recording);
+    /// Records every call from now on, or no more.
+    pub(crate) fn record(&self, recording: Option<Recording>) {
+        *self.recording.write().unwrap_or_else(PoisonError::into_inner) = recording.map(Arc::new);
     }
 
     /// The bare transport.
@@ -128,7 +128,14 @@ impl Guarded {
         };
         self.inner.cancel(call.instance, call.id);
         if let Ok(outcome) = ticket.wait(Instant::now() + GRACE, false) {
-            return outcome;
+            return outcome.map_err(|error| match (error.kind, overdue) {
+                // It was told to end, but by the clock and not by the caller.
+                (ErrorKind::Cancelled, Overdue::Deadline) => Error {
+                    kind: ErrorKind::Deadline,
+                    ..error
+                },
+                _ => error,
+            });
         }
         let what = match overdue {
             Overdue::Deadline => format!("{} did not end within {} ms", call.method.name, limit.as_millis()),
@@ -217,7 +224,11 @@ impl Guarded {
         );
         let _entered = span.enter();
         let admission = self.circuit.admit(&self.label(), purpose)?;
-        let recorded = self.recording.get().map(|recording| (recording, recording.asked(call, &request)));
+        let recording = self.recording.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let recorded = recording.map(|recording| {
+            let asked = recording.asked(call, &request);
+            (recording, asked)
+        });
         let begin = Instant::now();
         let outcome = self.run(admission, call, request);
         let took = begin.elapsed();

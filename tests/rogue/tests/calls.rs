@@ -123,6 +123,24 @@ fn a_call_that_heeds_its_cancellation_ends_without_quarantine() {
 }
 
 #[test]
+fn a_call_that_ends_when_it_is_told_to_at_its_deadline_was_too_late_and_not_cancelled() {
+    let rogue = open("rogue_one");
+    // The service's own clock of this call runs longer: it waits for a thread that another call has.
+    let error = thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| rogue.driver.remove(&within(Duration::from_millis(400)), remove("slow")));
+        }
+        thread::sleep(Duration::from_millis(200));
+        rogue
+            .driver
+            .remove(&within(Duration::from_millis(600)), remove("slow"))
+            .unwrap_err()
+    });
+    assert_eq!(error.kind, ErrorKind::Deadline, "{error}");
+    assert_eq!(rogue.loaded.quarantined(), None);
+}
+
+#[test]
 fn more_callers_than_threads_all_get_their_answers() {
     let rogue = open("rogue_one");
     thread::scope(|scope| {
