@@ -19,7 +19,8 @@ refused "an unknown key, with the nearest" '\n[graph]\ndrivr = "vfs"\n' 'line 3,
 refused "a wrong type" '[graph]\ndriver = 3\n' 'line 2, column 10'
 refused "an empty driver" '[graph]\ndriver = ""\n' 'empty'
 refused "not TOML" '[graph\n' 'line 1'
-refused "an isolation that is not there yet" '[plugin.graph-x]\nisolation = "wasm"\n' 'in-process'
+refused "an isolation that there is not" '[plugin.graph-x]\nisolation = "jail"\n' 'in-process'
+refused "an isolation that is not for its kind" '[plugin.exec-x]\nisolation = "process"\n' 'in-process'
 use_driver overlai
 capture L import "$WORK/busybox.tar" demo
 if [[ $CODE != 0 && $ERR == *overlai* ]]; then ok "a driver that nobody has is named where it is needed"; else not_ok "a driver that nobody has is named" "$(details)"; fi

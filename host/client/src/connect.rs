@@ -35,6 +35,7 @@ pub(crate) struct Local {
     pub(crate) data_root: PathBuf,
     pub(crate) exec_root: PathBuf,
     pub(crate) config: Option<PathBuf>,
+    pub(crate) record: Option<PathBuf>,
 }
 
 /// The environment, as far as it chooses an engine.
@@ -91,6 +92,7 @@ impl Target {
             data_root: absolute(root.unwrap_or_else(|| DATA_ROOT.into()))?,
             exec_root: absolute(global.exec_root.clone().unwrap_or_else(|| EXEC_ROOT.into()))?,
             config: config.map(absolute).transpose()?,
+            record: global.record.clone().map(absolute).transpose()?,
         }))
     }
 }
@@ -377,6 +379,7 @@ mod tests {
             data_root: folder.path().into(),
             exec_root: "/x".into(),
             config: None,
+            record: None,
         };
         assert!(matches!(socket_of(&local), Err(Miss::Nobody)));
         std::fs::write(folder.path().join("id"), "0123456789abcdef\n").unwrap();

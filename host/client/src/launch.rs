@@ -108,6 +108,9 @@ fn daemon(local: &Local, stay: Stay) -> Result<Command> {
     if let Some(config) = &local.config {
         command.arg("--config").arg(config);
     }
+    if let Some(record) = &local.record {
+        command.arg("--record").arg(record);
+    }
     // The engine outlives this command: it must hold neither its folder nor its streams, or a pipe
     // behind `longshore run` would never end.
     command

@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// With --on-demand: leave after so many seconds without a connection.
     #[arg(long, value_name = "N", default_value_t = 60)]
     pub(crate) idle_seconds: u64,
+    /// Record every call of a driver in this file; secrets are left out.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
     /// What is logged: error, warn, info, debug, trace, or a filter by module.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub(crate) log: String,

@@ -3,7 +3,7 @@
 use hyper::StatusCode;
 use serde_json::json;
 
-use crate::reply::{Answer, Reply, empty, json};
+use crate::reply::{Answer, Reply, empty, json, text};
 use crate::route::Call;
 
 /// Which engine this is.
@@ -64,6 +64,11 @@ pub(crate) async fn plugins(call: &Call) -> Answer {
         })
         .collect();
     json(&plugins)
+}
+
+/// What was measured, for Prometheus.
+pub(crate) async fn metrics(call: &Call) -> Answer {
+    Ok(text(call.engine().metrics().await?))
 }
 
 pub(crate) async fn doctor(call: &Call) -> Answer {

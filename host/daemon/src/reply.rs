@@ -154,12 +154,8 @@ pub(crate) fn empty(status: StatusCode) -> Reply {
 }
 
 /// Text.
-pub(crate) fn text(words: &'static str) -> Reply {
-    let mut reply = Response::new(
-        Full::new(Bytes::from_static(words.as_bytes()))
-            .map_err(never)
-            .boxed_unsync(),
-    );
+pub(crate) fn text(words: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(Full::new(words.into()).map_err(never).boxed_unsync());
     reply
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

@@ -234,6 +234,7 @@ async fn to_own(method: &str, rest: &[&str], call: Call) -> Answer {
         ("POST", ["engine", "reload"]) => own::reload(&call).await,
         ("GET", ["drivers"]) => own::drivers(&call).await,
         ("GET", ["plugins"]) => own::plugins(&call).await,
+        ("GET", ["metrics"]) => own::metrics(&call).await,
         ("GET", ["doctor"]) => own::doctor(&call).await,
         ("POST", ["collect"]) => own::collect(&call).await,
         ("POST", ["explain"]) => own::explain(call).await,

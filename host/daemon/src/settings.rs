@@ -13,6 +13,8 @@ use crate::reply::Refusal;
 pub(crate) struct Settings {
     standard: Vec<PathBuf>,
     mode: Mode,
+    /// The record of the command line, which the files do not change.
+    record: Option<PathBuf>,
     state: Mutex<State>,
 }
 
@@ -40,16 +42,25 @@ fn standard(mode: Mode) -> Vec<PathBuf> {
 
 impl Settings {
     /// Reads the files for the first time.
-    pub(crate) fn read(mode: Mode, explicit: Option<&Path>) -> longshore_engine::Result<(Self, Config)> {
-        let explicit = explicit
-            .map(std::path::absolute)
-            .transpose()
-            .map_err(|error| longshore_engine::Error::io("find the folder of --config", &error))?;
+    pub(crate) fn read(
+        mode: Mode,
+        explicit: Option<&Path>,
+        record: Option<&Path>,
+    ) -> longshore_engine::Result<(Self, Config)> {
+        let absolute = |path: Option<&Path>, what: &str| {
+            path.map(std::path::absolute)
+                .transpose()
+                .map_err(|error| longshore_engine::Error::io(format!("find the folder of {what}"), &error))
+        };
+        let explicit = absolute(explicit, "--config")?;
+        let record = absolute(record, "--record")?;
         let standard = standard(mode);
-        let config = Config::load(&standard, explicit.as_deref())?;
+        let mut config = Config::load(&standard, explicit.as_deref())?;
+        config.record = record.clone().or(config.record);
         let settings = Self {
             standard,
             mode,
+            record,
             state: Mutex::new(State {
                 explicit,
                 problem: None,
@@ -65,7 +76,8 @@ impl Settings {
     }
 
     async fn load(&self, engine: &Engine, state: &mut State) -> longshore_engine::Result<()> {
-        let config = Config::load(&self.standard, state.explicit.as_deref())?;
+        let mut config = Config::load(&self.standard, state.explicit.as_deref())?;
+        config.record = self.record.clone().or(config.record);
         engine.reload(config).await?;
         state.problem = None;
         tracing::info!("config read again");

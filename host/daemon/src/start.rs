@@ -54,7 +54,7 @@ pub(crate) fn log(level: &str) -> Result<()> {
 /// Opens the data root and listens.
 pub(crate) async fn open(args: &Args) -> Result<Started> {
     let mode = args.mode();
-    let (settings, config) = Settings::read(mode, args.config.as_deref())?;
+    let (settings, config) = Settings::read(mode, args.config.as_deref(), args.record.as_deref())?;
     let absolute =
         |path: &Path| std::path::absolute(path).map_err(|error| Error::io(format!("find {}", path.display()), &error));
     let exec_root = absolute(&args.exec_root)?;

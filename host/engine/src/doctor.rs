@@ -49,7 +49,14 @@ pub(crate) fn examine(inner: &Inner) -> Result<Vec<Finding>> {
         let check = format!("driver {} {}", driver.kind, driver.name);
         let bad = if driver.default { Fail } else { Warn };
         if driver.usable {
-            findings.push(finding(&check, Fine, format!("usable, version {}", driver.version), ""));
+            let place = match (driver.isolation.as_str(), driver.pid) {
+                ("process", Some(pid)) => format!(", in process {pid}"),
+                ("process", None) => ", in a process of its own".to_owned(),
+                ("wasm", _) => ", as a Wasm component".to_owned(),
+                _ => String::new(),
+            };
+            let what = format!("usable, version {}{place}", driver.version);
+            findings.push(finding(&check, Fine, what, ""));
         }
         for reason in driver.reasons {
             findings.push(finding(

@@ -39,6 +39,12 @@ pub(crate) struct Inner {
     pub(crate) damaged: Option<String>,
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.drivers.end();
+    }
+}
+
 /// A data root's engine. Clones are the same engine; containers live on when the last one is
 /// dropped.
 #[derive(Clone, Debug)]
@@ -78,6 +84,11 @@ impl Engine {
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Inner) -> Result<T> + Send + 'static) -> Result<T> {
         self.on(&self.operations, work).await
+    }
+
+    /// What was measured of all drivers, in the text form of Prometheus.
+    pub async fn metrics(&self) -> Result<String> {
+        self.run(|inner| Ok(inner.drivers.metrics())).await
     }
 
     /// Where everything lies.

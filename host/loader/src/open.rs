@@ -269,9 +269,9 @@ impl Loaded {
         self.guarded.abandoned()
     }
 
-    /// Records its calls from now on.
-    pub fn record(&self, recorder: &Arc<Recorder>) {
-        let recording = Recording::new(recorder, &self.description, self.transport);
+    /// Records its calls from now on, or no more.
+    pub fn record(&self, recorder: Option<&Arc<Recorder>>) {
+        let recording = recorder.map(|recorder| Recording::new(recorder, &self.description, self.transport));
         self.guarded.record(recording);
     }
 

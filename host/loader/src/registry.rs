@@ -24,11 +24,26 @@ pub struct Registry {
 /// What a host has, beside itself, to run drivers in.
 #[derive(Clone, Debug, Default)]
 pub struct Ways {
-    /// Processes of their own; without, libraries run in this process only.
-    pub processes: Option<Processes>,
-    /// The sandbox of components.
+    processes: Option<Processes>,
     #[cfg(feature = "wasm")]
-    pub wasm: Option<Arc<crate::wasm::Engine>>,
+    wasm: Option<Arc<crate::wasm::Engine>>,
+}
+
+impl Ways {
+    /// With processes of their own; without, libraries run in this process only.
+    #[must_use]
+    pub fn processes(mut self, processes: Option<Processes>) -> Self {
+        self.processes = processes;
+        self
+    }
+
+    /// With the sandbox of components.
+    #[cfg(feature = "wasm")]
+    #[must_use]
+    pub fn wasm(mut self, engine: Arc<crate::wasm::Engine>) -> Self {
+        self.wasm = Some(engine);
+        self
+    }
 }
 
 /// A driver that was found.
@@ -186,8 +201,8 @@ impl Registry {
         .at(&candidate.path))
     }
 
-    /// Records the calls of every driver from now on.
-    pub fn record(&self, recorder: &Arc<crate::record::Recorder>) {
+    /// Records the calls of every driver from now on, or no more.
+    pub fn record(&self, recorder: Option<&Arc<crate::record::Recorder>>) {
         for loaded in self.entries.iter().filter_map(|entry| entry.state.as_ref().ok()) {
             loaded.record(recorder);
         }

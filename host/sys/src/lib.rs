@@ -9,6 +9,7 @@
 pub mod confine;
 pub mod data;
 pub mod event;
+pub mod landlock;
 pub mod lock;
 pub mod memory;
 pub mod mount;

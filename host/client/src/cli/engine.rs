@@ -29,6 +29,8 @@ pub(crate) enum PluginCommand {
     Inspect(FileArgs),
     /// Load a driver file in a process of its own and check it
     Verify(FileArgs),
+    /// Make the recorded calls of a driver again, to another build or transport, and show differences
+    Replay(ReplayArgs),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -36,6 +38,19 @@ pub(crate) struct FileArgs {
     /// Driver file
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ReplayArgs {
+    /// The record, as --record wrote it
+    #[arg(value_name = "FILE")]
+    pub(crate) record: PathBuf,
+    /// Driver file
+    #[arg(value_name = "DRIVER")]
+    pub(crate) driver: PathBuf,
+    /// Where the driver's code runs: in-process (of the program that replays) or process
+    #[arg(long, value_name = "WAY", default_value = "process")]
+    pub(crate) isolation: String,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -41,6 +41,9 @@ pub(crate) struct Global {
     /// Driver for this one request, as graph=vfs (repeatable)
     #[arg(long = "driver", global = true, value_name = "KIND=NAME")]
     pub(crate) drivers: Vec<String>,
+    /// If an engine must be started: record every call of a driver in this file, without secrets
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
     /// Print as JSON, like --format json
     #[arg(long, global = true)]
     pub(crate) json: bool,

@@ -1,5 +1,6 @@
 //! `driver ls`, `plugin ls`, and the two looks at a driver file that need no engine.
 
+use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -21,12 +22,14 @@ const DRIVERS: Columns = Columns {
         ("Version", "VERSION"),
         ("Default", "DEFAULT"),
         ("Usable", "USABLE"),
+        ("Isolation", "ISOLATION"),
         ("Transport", "TRANSPORT"),
+        ("Pid", "PID"),
         ("File", "FILE"),
         ("Calls", "CALLS"),
         ("Reasons", "REASONS"),
     ],
-    shown: &["Kind", "Name", "Version", "Default", "Usable", "Transport", "File"],
+    shown: &["Kind", "Name", "Version", "Default", "Usable", "Isolation", "File"],
 };
 const PLUGINS: Columns = Columns {
     fields: &[
@@ -69,7 +72,9 @@ fn fields(driver: &Value) -> Row {
         ("Version", text(driver, "Version")),
         ("Default", if yes("Default") { "*" } else { "" }.to_owned()),
         ("Usable", if yes("Usable") { "yes" } else { "no" }.to_owned()),
+        ("Isolation", text(driver, "Isolation")),
         ("Transport", text(driver, "Transport")),
+        ("Pid", text(driver, "Pid")),
         ("File", text(driver, "File")),
         ("Calls", text(driver, "Calls")),
         ("Reasons", words.join("; ")),
@@ -111,8 +116,13 @@ pub(crate) async fn plugin(global: &Global, command: &PluginCommand) -> Result<u
             output::print(&printed)?;
             Ok(0)
         }
-        PluginCommand::Inspect(args) => Err(runner(global, "inspect", args)?),
-        PluginCommand::Verify(args) => Err(runner(global, "verify", args)?),
+        PluginCommand::Inspect(args) => Err(look(global, "inspect", args)?),
+        PluginCommand::Verify(args) => Err(look(global, "verify", args)?),
+        PluginCommand::Replay(args) => {
+            let words = [args.record.as_os_str(), args.driver.as_os_str()];
+            let way = ["--isolation", &args.isolation].map(OsStr::new);
+            Err(runner("replay", words.into_iter().chain(way))?)
+        }
     }
 }
 
@@ -131,16 +141,16 @@ fn of_plugin(plugin: &Value) -> Row {
     fields
 }
 
+fn look(global: &Global, verb: &str, args: &FileArgs) -> Result<Failure> {
+    let json = global.json.then(|| OsStr::new("--json"));
+    runner(verb, [args.file.as_os_str()].into_iter().chain(json))
+}
+
 /// Becomes the program that may load a driver file: nothing of it is ever loaded here. Returns only
 /// with the reason why that was not possible.
-fn runner(global: &Global, verb: &str, args: &FileArgs) -> Result<Failure> {
+fn runner<'a>(verb: &str, words: impl Iterator<Item = &'a OsStr>) -> Result<Failure> {
     let program = sibling("longshore-runner")?;
-    let mut command = Command::new(&program);
-    command.arg(verb).arg(&args.file);
-    if global.json {
-        command.arg("--json");
-    }
-    let error = command.exec();
+    let error = Command::new(&program).arg(verb).args(words).exec();
     Ok(Failure::local(program.display(), &error)
         .hint("keep longshore-runner beside longshore: `make build` leaves both in one folder"))
 }

@@ -31,7 +31,7 @@ pub struct KindConfig {
 pub struct PluginConfig {
     /// A file outside the component folder.
     pub path: Option<PathBuf>,
-    /// How it is loaded; `in-process` is the only way yet.
+    /// Where its code runs: `in-process`, `process` or `wasm`.
     pub isolation: Option<String>,
     /// Grants beyond those of bundled plugins.
     pub grants: Vec<String>,
@@ -48,6 +48,8 @@ pub struct Config {
     pub exec: KindConfig,
     /// Network drivers.
     pub network: KindConfig,
+    /// The file that calls of drivers are recorded in.
+    pub record: Option<PathBuf>,
     /// Plugins, by `<kind>-<name>`.
     pub plugins: BTreeMap<String, PluginConfig>,
     /// The files that this was read from, in order.
@@ -148,6 +150,9 @@ impl Config {
             for (driver, options) in theirs.options {
                 mine.options.entry(driver).or_default().extend(options);
             }
+        }
+        if other.record.is_some() {
+            self.record = other.record;
         }
         self.plugins.extend(other.plugins);
         self.files.push(ConfigFile {

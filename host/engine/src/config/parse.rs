@@ -4,15 +4,15 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use longshore_loader::Isolation;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::{Config, KindConfig, PluginConfig};
 use crate::error::{Error, Result};
 
-const SECTIONS: [&str; 5] = ["graph", "volume", "exec", "network", "plugin"];
+const SECTIONS: [&str; 6] = ["graph", "volume", "exec", "network", "plugin", "engine"];
 const PLUGIN_KEYS: [&str; 3] = ["path", "isolation", "grants"];
-const ISOLATIONS: [&str; 1] = ["in-process"];
 
 struct Source<'a>(&'a str);
 
@@ -39,6 +39,7 @@ pub fn parse(text: &str) -> Result<Config> {
             "exec" => config.exec = source.kind(name, "driver", table?)?,
             "network" => config.network = source.kind(name, "default", table?)?,
             "plugin" => config.plugins = source.plugins(table?)?,
+            "engine" => config.record = source.engine(table?)?,
             _ => return Err(source.unknown(key, "section", SECTIONS.as_slice())),
         }
     }
@@ -65,6 +66,24 @@ impl Source<'_> {
             Some((_, candidate)) => error.hint(format!("did you mean `{candidate}`?")),
             None => error.hint(format!("known are {}", known.join(", "))),
         }
+    }
+
+    /// `[engine]`.
+    fn engine(&self, table: &DeTable<'_>) -> Result<Option<PathBuf>> {
+        let mut record = None;
+        for (key, value) in table {
+            match key.get_ref().as_ref() {
+                "record" => {
+                    let path = PathBuf::from(self.text("record", value)?);
+                    if !path.is_absolute() {
+                        return Err(self.error(value.span().start, "`record` must be an absolute path"));
+                    }
+                    record = Some(path);
+                }
+                _ => return Err(self.unknown(key, "key in [engine]", &["record"])),
+            }
+        }
+        Ok(record)
     }
 
     /// `[kind]` with its one key, and `[kind.<driver>]` with the driver's options, which the driver
@@ -121,7 +140,7 @@ impl Source<'_> {
             for (key, value) in keys {
                 match key.get_ref().as_ref() {
                     "path" => plugin.path = Some(PathBuf::from(self.text("path", value)?)),
-                    "isolation" => plugin.isolation = Some(self.isolation(value)?),
+                    "isolation" => plugin.isolation = Some(self.isolation(kind, value)?),
                     "grants" => plugin.grants = self.texts("grants", value)?,
                     _ => return Err(self.unknown(key, &format!("key in [plugin.{name}]"), &PLUGIN_KEYS)),
                 }
@@ -131,14 +150,18 @@ impl Source<'_> {
         Ok(plugins)
     }
 
-    fn isolation(&self, value: &Spanned<DeValue<'_>>) -> Result<String> {
+    fn isolation(&self, kind: Option<&str>, value: &Spanned<DeValue<'_>>) -> Result<String> {
         let text = self.text("isolation", value)?;
-        if ISOLATIONS.contains(&text.as_str()) {
-            return Ok(text);
+        let at = value.span().start;
+        match Isolation::parse(&text) {
+            None => Err(self
+                .error(at, &format!("isolation {text:?} is not available"))
+                .hint(format!("it is one of {}", Isolation::WORDS.join(", ")))),
+            Some(Isolation::Process | Isolation::Wasm) if kind == Some("exec") => Err(self
+                .error(at, &format!("isolation {text:?} is not for drivers of kind exec"))
+                .hint("each container's shim loads them: isolation = \"in-process\"")),
+            Some(_) => Ok(text),
         }
-        Err(self
-            .error(value.span().start, &format!("isolation {text:?} is not available"))
-            .hint("this version loads drivers with isolation = \"in-process\""))
     }
 
     fn text(&self, name: &str, value: &Spanned<DeValue<'_>>) -> Result<String> {
@@ -214,9 +237,19 @@ mod tests {
                 "kinds are",
             ),
             (
-                "[plugin.graph-x]\nisolation = \"wasm\"\n",
-                "line 2, column 13: isolation \"wasm\" is not available",
-                "this version",
+                "[plugin.graph-x]\nisolation = \"jail\"\n",
+                "line 2, column 13: isolation \"jail\" is not available",
+                "it is one of in-process, process, wasm",
+            ),
+            (
+                "[plugin.exec-x]\nisolation = \"process\"\n",
+                "line 2, column 13: isolation \"process\" is not for drivers of kind exec",
+                "each container's shim",
+            ),
+            (
+                "[engine]\nrecord = \"calls\"\n",
+                "line 2, column 10: `record` must be an absolute path",
+                "",
             ),
             (
                 "[plugin.graph-x]\npaht = \"x\"\n",

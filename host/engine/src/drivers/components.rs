@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use longshore_loader::{Candidate, Origin, Registry};
+use longshore_loader::{Candidate, Isolation, Origin, Processes, Registry, Ways};
 use longshore_shim::ShimBinary;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::paths::Paths;
 
 /// Names the component folder for embedders and tests.
 const VARIABLE: &str = "LONGSHORE_COMPONENTS";
@@ -79,8 +80,32 @@ impl Components {
             })
     }
 
+    /// Where drivers can be run: beside this process, in processes of their own, which an engine of the
+    /// same data root finds again; and as components.
+    fn ways(&self, paths: &Paths) -> Ways {
+        let processes = self.program("longshore-runner").ok().map(|runner| {
+            Processes::new(runner)
+                .folder(paths.run.join("plugins"))
+                .cgroup(format!("/longshore/{}/plugins", paths.root_id))
+        });
+        let ways = Ways::default().processes(processes);
+        #[cfg(feature = "wasm")]
+        let ways = ways.wasm(longshore_loader::wasm::Engine::new(longshore_loader::wasm::Settings {
+            cache: Some(paths.data.join("plugins/compiled")),
+            // An embedder may have handlers of its own.
+            signal_handlers: false,
+            ..Default::default()
+        }));
+        ways
+    }
+
     /// Every driver of the folder, and those that config adds by path.
-    pub(super) fn registry(&self, config: &Config) -> Registry {
+    pub(super) fn registry(&self, config: &Config, paths: &Paths) -> Registry {
+        let isolation = config
+            .plugins
+            .iter()
+            .filter_map(|(name, plugin)| Some((name.clone(), Isolation::parse(plugin.isolation.as_deref()?)?)))
+            .collect();
         let explicit: Vec<Candidate> = config
             .plugins
             .iter()
@@ -94,9 +119,10 @@ impl Components {
                         in_process: plugin.isolation.as_deref() == Some("in-process"),
                         grants: plugin.grants.clone(),
                     },
+                    isolation: plugin.isolation.as_deref().and_then(Isolation::parse),
                 })
             })
             .collect();
-        Registry::discover(&self.folder, &explicit)
+        Registry::discover_with(&self.folder, &explicit, &isolation, self.ways(paths))
     }
 }

@@ -70,7 +70,7 @@ pub(crate) struct ExecLibrary {
 pub(crate) struct Drivers {
     components: Components,
     paths: Paths,
-    registry: Registry,
+    registry: RwLock<Arc<Registry>>,
     config: RwLock<Config>,
     graphs: Mutex<HashMap<String, Arc<GraphSlot>>>,
     volumes: Mutex<HashMap<String, Arc<VolumeSlot>>>,
@@ -79,6 +79,19 @@ pub(crate) struct Drivers {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Begins or ends the record of drivers' calls, as config says.
+fn record(registry: &Registry, config: &Config) -> Result<()> {
+    let recorder = match &config.record {
+        Some(path) => Some(
+            longshore_loader::record::Recorder::open(path)
+                .map_err(|error| Error::io(format!("open the record {}", path.display()), &error))?,
+        ),
+        None => None,
+    };
+    registry.record(recorder.as_ref());
+    Ok(())
 }
 
 /// A driver's options from config, as the driver takes them.
@@ -95,11 +108,12 @@ fn values(config: &Config, found: &Loaded) -> Vec<OptionValue> {
 
 impl Drivers {
     pub(crate) fn new(components: Components, config: Config, paths: Paths) -> Result<Self> {
-        let registry = components.registry(&config);
+        let registry = components.registry(&config, &paths);
+        record(&registry, &config)?;
         Ok(Self {
             components,
             paths,
-            registry,
+            registry: RwLock::new(Arc::new(registry)),
             config: RwLock::new(config),
             graphs: Mutex::default(),
             volumes: Mutex::default(),
@@ -111,6 +125,22 @@ impl Drivers {
         &self.components
     }
 
+    fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.registry.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What was measured of all drivers, as Prometheus reads it.
+    pub(crate) fn metrics(&self) -> String {
+        let registry = self.registry();
+        let loaded = registry.entries().iter().filter_map(|entry| entry.state.as_deref().ok());
+        longshore_loader::prometheus(loaded)
+    }
+
+    /// Ends the processes of drivers: this engine ends, and its containers need none of them.
+    pub(crate) fn end(&self) {
+        self.registry().end();
+    }
+
     pub(crate) fn config(&self) -> Config {
         self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -119,12 +149,11 @@ impl Drivers {
     /// its options.
     pub(crate) fn reload(&self, config: Config) -> Result<()> {
         let before = self.config();
-        let same_plugins = config.plugins == before.plugins;
-        if !same_plugins {
-            return Err(
-                Error::unsupported("sections [plugin.…] changed, which a running engine does not take")
-                    .hint("run `longshore engine restart`; containers go on"),
-            );
+        if config.plugins != before.plugins {
+            return self.reload_plugins(config);
+        }
+        if config.record != before.record {
+            record(&self.registry(), &config)?;
         }
         for kind in ["graph", "volume", "exec", "network"] {
             let Some(name) = config.kind(kind).and_then(|section| section.driver.clone()) else {
@@ -143,8 +172,34 @@ impl Drivers {
         Ok(())
     }
 
+    /// As [`Self::reload`], when other plugins are named, or others' isolation: the drivers are looked for
+    /// and loaded anew, beside those that are there. When every one that config names can be used they
+    /// take the others' place; calls that are under way end where they began.
+    fn reload_plugins(&self, config: Config) -> Result<()> {
+        let fresh = Self::new(self.components.clone(), config, self.paths.clone())?;
+        let config = fresh.config();
+        for kind in ["graph", "volume", "exec", "network"] {
+            let Some(name) = config.kind(kind).and_then(|section| section.driver.clone()) else {
+                continue;
+            };
+            match kind {
+                "graph" => drop(fresh.graph(&name)?),
+                "volume" => drop(fresh.volume(Some(&name))?),
+                "network" => drop(fresh.network(&name)?),
+                _ => drop(fresh.find(kind, &name)?),
+            }
+        }
+        // One after the other: who asks in between gets a driver of one or the other, never none.
+        *self.registry.write().unwrap_or_else(PoisonError::into_inner) = fresh.registry();
+        *lock(&self.graphs) = std::mem::take(&mut *lock(&fresh.graphs));
+        *lock(&self.volumes) = std::mem::take(&mut *lock(&fresh.volumes));
+        *lock(&self.networks) = std::mem::take(&mut *lock(&fresh.networks));
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+        Ok(())
+    }
+
     fn find(&self, kind: &str, name: &str) -> Result<Arc<Loaded>> {
-        self.registry.find(kind, name, None).map_err(|error| {
+        self.registry().find(kind, name, None).map_err(|error| {
             Error::from(error)
                 .hint("see `longshore driver ls` for the drivers that are here and why one cannot be used")
         })

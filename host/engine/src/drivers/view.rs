@@ -1,6 +1,6 @@
 //! Drivers as `longshore driver ls` shows them.
 
-use longshore_loader::Loaded;
+use longshore_loader::{Isolation, Loaded};
 use longshore_performer::root::Root;
 use serde::Serialize;
 
@@ -20,7 +20,7 @@ pub struct DriverView {
     pub version: String,
     /// Its file.
     pub file: String,
-    /// How it is loaded.
+    /// Where its code runs: `in-process`, `process` or `wasm`.
     pub isolation: String,
     /// The transport that carries its calls.
     pub transport: String,
@@ -32,6 +32,11 @@ pub struct DriverView {
     pub reasons: Vec<DriverReason>,
     /// Calls that were made to it.
     pub calls: u64,
+    /// Threads that were left in it because a call did not come back.
+    pub abandoned: usize,
+    /// Its process, where it has one of its own and that is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<i32>,
 }
 
 /// Something that is missing.
@@ -49,7 +54,7 @@ impl Drivers {
     pub(crate) fn views(&self) -> Result<Vec<DriverView>> {
         let config = self.config();
         let mut views = Vec::new();
-        for entry in self.registry.entries() {
+        for entry in self.registry().entries() {
             let mut view = DriverView {
                 kind: entry.kind.clone(),
                 name: entry.name.clone(),
@@ -59,7 +64,7 @@ impl Drivers {
                     .as_ref()
                     .map(|path| path.to_string_lossy().into_owned())
                     .unwrap_or_default(),
-                isolation: "in-process".into(),
+                isolation: entry.isolation.unwrap_or(Isolation::InProcess).as_str().into(),
                 transport: "dylib".into(),
                 default: self
                     .chosen(&entry.kind, &Choice::default())
@@ -67,6 +72,8 @@ impl Drivers {
                 usable: false,
                 reasons: Vec::new(),
                 calls: 0,
+                abandoned: 0,
+                pid: None,
             };
             match &entry.state {
                 Ok(loaded) => self.judge(loaded, &config, &mut view)?,
@@ -83,6 +90,7 @@ impl Drivers {
 
     fn judge(&self, loaded: &Loaded, config: &Config, view: &mut DriverView) -> Result<()> {
         view.transport = loaded.transport().to_owned();
+        view.isolation = loaded.isolation().to_owned();
         view.calls = loaded.metrics().iter().map(|metric| metric.count).sum();
         let root = Root::open(&self.paths.data)?;
         match probe(loaded, &root, &self.paths.data, &values(config, loaded)) {
@@ -98,6 +106,22 @@ impl Drivers {
                 what: error.message,
                 remedy: error.hint.unwrap_or_default(),
             }),
+        }
+        view.abandoned = loaded.abandoned();
+        if view.abandoned > 0 {
+            view.reasons.push(DriverReason {
+                what: format!("{} of its calls never came back, their threads are abandoned", view.abandoned),
+                remedy: "report it to the driver's author; `longshore engine restart` ends them, containers go on"
+                    .into(),
+            });
+        }
+        let process = loaded.process();
+        view.pid = process.as_ref().and_then(|process| process.pid);
+        if let Some(why) = process.filter(|now| now.pid.is_none()).and_then(|now| now.ended) {
+            view.reasons.push(DriverReason {
+                what: format!("its process is gone: {why}"),
+                remedy: "its next call starts it again".into(),
+            });
         }
         if let Some(why) = loaded.quarantined() {
             view.reasons.push(DriverReason {

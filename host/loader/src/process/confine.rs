@@ -2,11 +2,15 @@
 //! policy gives, put in force before any of its code runs.
 //!
 //! A driver without grants that need rights of the system runs as nobody, without capabilities,
-//! sockets, programs, mounts or new processes. It is no sandbox as a component's is: it shares the
-//! kernel's other calls, and may read what everybody may read.
+//! files, sockets, programs, mounts or new processes: it may read itself and the system's libraries. It
+//! is no sandbox as a component's is: it shares the kernel's other calls.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use longshore_sys::confine::{self, Calls, Capability, Limits};
-use longshore_sys::process;
+use longshore_sys::{landlock, path, process};
 
 use super::cgroup;
 
@@ -16,14 +20,19 @@ const FILES: u64 = 1024;
 /// Threads and processes of its user, whose name others may use too.
 const THREADS: u64 = 512;
 
-/// Of the root user's rights, those over files.
-const OVER_FILES: [Capability; 6] = [
+/// Where the system's loader finds what a library needs.
+const LIBRARIES: [&str; 4] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64"];
+const CACHE: &str = "/etc/ld.so.cache";
+
+/// Of the root user's rights, those over files and file systems.
+const OVER_FILES: [Capability; 7] = [
     Capability::Chown,
     Capability::DacOverride,
     Capability::Fowner,
     Capability::Fsetid,
     Capability::Mknod,
     Capability::Setfcap,
+    Capability::SysAdmin,
 ];
 
 /// What a driver keeps.
@@ -35,29 +44,24 @@ pub(super) struct Rights {
 }
 
 impl Rights {
-    /// What the grants stand for.
-    pub(super) fn of(grants: &[String]) -> Self {
+    /// What the grants of a driver of that kind and name (`graph-overlay`) stand for.
+    pub(super) fn of(label: &str, grants: &[String]) -> Self {
         let has = |word: &str| grants.iter().any(|grant| grant == word);
         let has_any = |prefix: &str| grants.iter().any(|grant| grant.starts_with(prefix));
-        let system = has_any("device:") || has("made-mounts");
-        let root = (system || has("acts")).then(|| {
-            let mut kept = OVER_FILES.to_vec();
-            if system {
-                kept.push(Capability::SysAdmin);
-            }
-            kept
-        });
+        let mounts = has_any("device:") || has("made-mounts");
+        // Of a network driver they are the kinds of link that the host makes for it.
+        let hosts = has_any("net:") && !label.starts_with("network-");
         Self {
-            root,
+            root: (mounts || has("acts")).then(|| OVER_FILES.to_vec()),
             calls: Calls {
-                sockets: !has_any("net:"),
-                mounts: !system,
+                sockets: !hosts,
+                mounts: !mounts,
             },
         }
     }
 
-    /// Gives up everything else, for ever.
-    pub(super) fn confine(&self, group: Option<&str>) -> Result<(), longshore_sys::Error> {
+    /// Gives up everything else, for ever, but reading the library itself.
+    pub(super) fn confine(&self, group: Option<&str>, library: &OwnedFd) -> Result<(), longshore_sys::Error> {
         if let Some(group) = group {
             cgroup::enter(group);
         }
@@ -70,6 +74,14 @@ impl Rights {
         if is_root && self.root.is_none() {
             confine::become_nobody()?;
         }
+        if self.root.is_none() && self.calls.sockets {
+            let mut readable: Vec<OwnedFd> = library.as_fd().try_clone_to_owned().into_iter().collect();
+            let places = LIBRARIES.iter().filter_map(|place| path::open_directory(Path::new(place)).ok());
+            readable.extend(places);
+            readable.extend(File::open(CACHE).map(OwnedFd::from));
+            // Where the kernel cannot, being nobody is what is left.
+            landlock::read_only_beneath(&readable)?;
+        }
         confine::keep_capabilities(self.root.as_deref().unwrap_or_default())?;
         confine::forbid_calls(self.calls)
     }
@@ -79,8 +91,8 @@ impl Rights {
 mod tests {
     use super::*;
 
-    fn of(grants: &[&str]) -> Rights {
-        Rights::of(&grants.iter().map(|grant| (*grant).to_owned()).collect::<Vec<_>>())
+    fn of(label: &str, grants: &[&str]) -> Rights {
+        Rights::of(label, &grants.iter().map(|grant| (*grant).to_owned()).collect::<Vec<_>>())
     }
 
     #[test]
@@ -89,16 +101,18 @@ mod tests {
             sockets: true,
             mounts: true,
         };
-        for pure in [of(&[]), of(&["fs:overlay", "host-path", "programs"])] {
+        for pure in [
+            of("graph-x", &[]),
+            of("graph-x", &["fs:overlay", "host-path", "programs"]),
+            of("network-x", &["net:bridge"]),
+        ] {
             assert_eq!((pure.root, pure.calls), (None, none));
         }
-        let acting = of(&["acts"]);
-        assert!(acting.root.is_some_and(|kept| !kept.contains(&Capability::SysAdmin)));
-        assert_eq!(acting.calls, none);
-        let devices = of(&["device:dm"]);
-        assert!(devices.root.is_some_and(|kept| kept.contains(&Capability::SysAdmin)));
-        assert!(!devices.calls.mounts && devices.calls.sockets);
-        let network = of(&["net:registry"]);
-        assert!(network.root.is_none() && !network.calls.sockets);
+        let acting = of("graph-x", &["acts"]);
+        assert!(acting.root.is_some() && acting.calls == none);
+        let devices = of("graph-x", &["device:dm"]);
+        assert!(devices.root.is_some() && !devices.calls.mounts && devices.calls.sockets);
+        let remote = of("volume-x", &["net:registry"]);
+        assert!(remote.root.is_none() && !remote.calls.sockets);
     }
 }

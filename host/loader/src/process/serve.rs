@@ -156,14 +156,14 @@ fn prepare(
     if let Some(listener) = listener {
         socket::listen(listener)?;
     }
-    let rights = Rights::of(&serving.grants);
+    let rights = Rights::of(&serving.label, &serving.grants);
     let all_may_read = path::stat(&file)?.mode & 0o004 != 0;
     let file = if all_may_read || rights.root.is_some() {
         file
     } else {
         longshore_sys::memory::sealed_program(&serving.label, &mut std::fs::File::from(file))?
     };
-    rights.confine(serving.cgroup.as_deref())?;
+    rights.confine(serving.cgroup.as_deref(), &file)?;
     Ok(file)
 }
 

@@ -259,4 +259,5 @@ longshore_plugin::export! {
     kind: graph,
     name: "btrfs",
     version: env!("CARGO_PKG_VERSION"),
+    grants: ["acts"],
 }
