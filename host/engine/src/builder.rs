@@ -76,13 +76,24 @@ impl EngineBuilder {
         empty(&paths.tmp());
         let (store, damaged) = Store::open(&paths.database())?;
         let store = Arc::new(store);
+        let boot = longshore_sys::process::boot().unwrap_or_default();
+        let epoch = if paths.take_clean_mark(&boot) {
+            store.read(|tx| tx.epoch())?
+        } else {
+            store.write(|tx| tx.next_epoch())?
+        };
         let components = Components::find(self.components.as_deref())?;
         let drivers = Arc::new(Drivers::new(components, self.config, paths.clone())?);
-        let layers = Arc::new(Layers::new(Arc::clone(&store), Arc::clone(&drivers), paths.clone()));
+        let layers = Arc::new(Layers::new(
+            Arc::clone(&store),
+            Arc::clone(&drivers),
+            paths.clone(),
+            epoch,
+        ));
         let images = Arc::new(Images::new(Arc::clone(&store), Arc::clone(&layers), paths.clone()));
         let volumes = Arc::new(Volumes::new(Arc::clone(&store), Arc::clone(&drivers), paths.clone()));
         let containers = Containers::new(
-            store,
+            Arc::clone(&store),
             Arc::clone(&drivers),
             Arc::clone(&layers),
             Arc::clone(&images),
@@ -108,6 +119,8 @@ impl EngineBuilder {
             images,
             volumes,
             containers,
+            store,
+            boot,
             damaged,
         }))
     }

@@ -74,7 +74,36 @@ pub(crate) fn examine(inner: &Inner) -> Result<Vec<Finding>> {
             "database",
             Warn,
             damaged,
-            "images load again from their archives; containers of the old database are lost to this engine",
+            "images load again from their archives; what the old database spoke of stays on disk until `longshore doctor --collect`",
+        ));
+    }
+    for (id, alive) in inner.containers.strangers() {
+        let what = if alive { "runs" } else { "lies on disk" };
+        findings.push(finding(
+            "unknown container",
+            Warn,
+            format!("container {id} {what} and is in no record"),
+            &format!("end and remove it: `longshore rm --force {}`", &id[..id.len().min(12)]),
+        ));
+    }
+    let unknown = inner.layers.unknown()?.len();
+    if unknown > 0 {
+        findings.push(finding(
+            "unknown layers",
+            Warn,
+            format!("{unknown} trees of layers are in no record"),
+            "remove them: `longshore doctor --collect`",
+        ));
+    }
+    for damaged in inner.layers.damaged()? {
+        findings.push(finding(
+            "layer",
+            Warn,
+            format!(
+                "the copy {} of layer {} in driver {} is damaged and not used: {}",
+                damaged.cache_id, damaged.chain_id, damaged.driver, damaged.what
+            ),
+            "a copy in another driver takes its place; where there is none, load or import the image again",
         ));
     }
     for image in inner.images.list()? {

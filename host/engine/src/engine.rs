@@ -19,6 +19,8 @@ use crate::explain::Explained;
 use crate::image::{Images, Loaded};
 use crate::layer::Layers;
 use crate::paths::{Lock, Paths};
+use crate::store::Store;
+use crate::usage::{ContainerSize, DiskUsage};
 use crate::volume::Volumes;
 
 /// Most blocking operations at once. Followers of logs have their own limit.
@@ -35,12 +37,29 @@ pub(crate) struct Inner {
     pub(crate) images: Arc<Images>,
     pub(crate) volumes: Arc<Volumes>,
     pub(crate) containers: Arc<Containers>,
+    pub(crate) store: Arc<Store>,
+    /// This boot's ID.
+    pub(crate) boot: String,
     /// What start-up found damaged and put aside.
     pub(crate) damaged: Option<String>,
 }
 
+impl Inner {
+    /// Notes that this stop is an orderly one.
+    fn close(&self) {
+        let closed = self
+            .layers
+            .note_checked()
+            .and_then(|()| self.paths.leave_clean_mark(&self.boot));
+        if let Err(error) = closed {
+            tracing::warn!(%error, "the next start will check every layer before its first use");
+        }
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
+        self.close();
         self.drivers.end();
     }
 }
@@ -86,6 +105,17 @@ impl Engine {
         self.on(&self.operations, work).await
     }
 
+    /// Notes that the engine ends in good order, so that the next one need not compare layers with
+    /// their seals. Dropping the last clone does the same; this is for who cannot tell when that is.
+    pub async fn close(&self) -> Result<()> {
+        self.run(|inner| {
+            inner.close();
+            inner.drivers.end();
+            Ok(())
+        })
+        .await
+    }
+
     /// What was measured of all drivers, in the text form of Prometheus.
     pub async fn metrics(&self) -> Result<String> {
         self.run(|inner| Ok(inner.drivers.metrics())).await
@@ -127,6 +157,20 @@ impl Engine {
     /// What is well and what is not, with remedies.
     pub async fn doctor(&self) -> Result<Vec<Finding>> {
         self.run(crate::doctor::examine).await
+    }
+
+    /// What images, containers and volumes take on disk.
+    pub async fn disk_usage(&self) -> Result<DiskUsage> {
+        self.run(crate::usage::disk).await
+    }
+
+    /// Removes what no record speaks of any more because an earlier database was lost: folders of
+    /// containers that do not run, and trees of layers. What runs stays. Answers what was removed.
+    ///
+    /// # Errors
+    /// `InUse` while a container runs that is in no record: nobody knows which layers it needs.
+    pub async fn collect(&self) -> Result<Vec<String>> {
+        self.run(crate::collect::collect).await
     }
 
     /// What a run would do, without doing it.
@@ -285,17 +329,22 @@ impl Engine {
     /// Begins to wait for a container: what is waited for is fixed by this call, so that an end that
     /// comes before [`Waiter`](crate::container::Waiter) is awaited is not missed.
     pub fn waiter(&self, word: &str) -> Result<crate::container::Waiter> {
-        let container = self.inner.containers.resolve(word)?;
-        Ok(crate::container::Waiter::new(&self.inner.containers, container))
+        crate::container::Waiter::begin(&self.inner.containers, word)
     }
 
     /// Removes a container.
     pub async fn remove(&self, word: &str, force: bool, volumes: bool) -> Result<()> {
         let word = word.to_owned();
-        self.run(move |inner| {
-            inner
-                .containers
-                .remove(&inner.containers.resolve(&word)?, force, volumes)
+        self.run(move |inner| match inner.containers.resolve(&word) {
+            // One that is in no record is removed as far as it is known.
+            Err(error) if force && error.kind == longshore_core::ErrorKind::NotFound => {
+                if inner.containers.remove_stranger(&word) {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
+            }
+            found => inner.containers.remove(&found?, force, volumes),
         })
         .await
     }
@@ -321,6 +370,24 @@ impl Engine {
             Ok(container.record().tty())
         })
         .await
+    }
+
+    /// Lists containers with what each one takes on disk, which is counted file by file where its
+    /// driver does not keep count.
+    pub async fn list_with_sizes(&self, request: ListRequest) -> Result<Vec<models::ContainerSummary>> {
+        self.run(move |inner| {
+            let mut containers = inner.containers.list(&request)?;
+            crate::usage::fill(inner, &mut containers);
+            Ok(containers)
+        })
+        .await
+    }
+
+    /// What a container takes on disk.
+    pub async fn size(&self, word: &str) -> Result<ContainerSize> {
+        let word = word.to_owned();
+        self.run(move |inner| crate::usage::container(inner, &inner.containers.resolve(&word)?.record()))
+            .await
     }
 
     /// Hands a client's connection to a container; the container's shim serves it from then on.

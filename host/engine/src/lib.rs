@@ -28,6 +28,7 @@
 
 mod builder;
 mod cgroup;
+mod collect;
 pub mod config;
 mod container;
 mod doctor;
@@ -36,11 +37,13 @@ mod engine;
 mod error;
 mod explain;
 mod image;
+mod keyed;
 mod layer;
 mod paths;
 mod reference;
 mod store;
 mod time;
+mod usage;
 mod volume;
 
 pub use bollard_stubs::models;
@@ -56,6 +59,7 @@ pub use explain::Explained;
 pub use image::Loaded;
 pub use paths::Paths;
 pub use reference::Reference;
+pub use usage::{ContainerSize, DiskUsage};
 
 /// Whether the build for mutants was told to leave out this defence.
 pub(crate) fn naive(defence: &str) -> bool {

@@ -83,6 +83,28 @@ impl Paths {
         self.run.join("containers").join(id)
     }
 
+    /// The mark of an orderly stop.
+    fn clean_mark(&self) -> PathBuf {
+        self.data.join("clean")
+    }
+
+    /// Takes the mark of an orderly stop away. Answers whether it was there and is of this boot: then
+    /// neither an engine nor the machine has stopped otherwise since.
+    pub(crate) fn take_clean_mark(&self, boot: &str) -> bool {
+        let path = self.clean_mark();
+        let clean = !boot.is_empty() && read_bounded(&path, 256).is_ok_and(|text| text.trim_ascii() == boot.as_bytes());
+        // One that cannot be taken away would speak for a stop that is yet to come.
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => false,
+            _ => clean,
+        }
+    }
+
+    /// Leaves the mark of an orderly stop.
+    pub(crate) fn leave_clean_mark(&self, boot: &str) -> Result<()> {
+        write_whole(&self.clean_mark(), format!("{boot}\n").as_bytes(), 0o600, true)
+    }
+
     /// Scratch space on the data root's file system; emptied at start.
     pub fn tmp(&self) -> PathBuf {
         self.data.join("tmp")
@@ -139,26 +161,29 @@ pub(crate) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>> {
     Ok(content)
 }
 
+fn is_root_id(id: &str) -> bool {
+    id.len() == 16 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+/// The root's ID. One that is damaged or gone is taken from the lock file, where the last engine wrote
+/// it too: by it running containers are found.
 fn root_id(data: &Path) -> Result<String> {
     let file = data.join("id");
-    match fs::read_to_string(&file) {
-        Ok(text) => {
-            let id = text.trim();
-            if id.len() == 16 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
-                return Ok(id.to_owned());
-            }
-            Err(
-                Error::corrupt(format!("{} does not hold 16 hexadecimal digits", file.display()))
-                    .hint("remove the file; a new ID is made at the next start, after all containers were stopped"),
-            )
-        }
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            let id = hex::encode(random::<8>()?);
-            write_whole(&file, format!("{id}\n").as_bytes(), 0o644, true)?;
-            Ok(id)
-        }
-        Err(e) => Err(Error::io(format!("read {}", file.display()), &e)),
+    let read = |path: &Path| match read_bounded(path, 4096) {
+        Err(error) if error.kind != longshore_core::ErrorKind::NotFound => Err(error),
+        text => Ok(String::from_utf8_lossy(&text.unwrap_or_default()).into_owned()),
+    };
+    let written = read(&file)?;
+    if is_root_id(written.trim()) {
+        return Ok(written.trim().to_owned());
     }
+    let locked = read(&data.join("engine.lock"))?;
+    let id = match locked.split_whitespace().skip_while(|word| *word != "root").nth(1) {
+        Some(id) if is_root_id(id) => id.to_owned(),
+        _ => hex::encode(random::<8>()?),
+    };
+    write_whole(&file, format!("{id}\n").as_bytes(), 0o644, true)?;
+    Ok(id)
 }
 
 /// Random bytes from the kernel.
@@ -205,10 +230,49 @@ impl Lock {
             ))
             .hint("stop it with `longshore engine stop`, or use another --data-root"));
         }
-        let text = format!("pid {} build {}\n", std::process::id(), env!("CARGO_PKG_VERSION"));
+        let text = format!(
+            "pid {} build {} root {}\n",
+            std::process::id(),
+            env!("CARGO_PKG_VERSION"),
+            paths.root_id
+        );
         file.set_len(0)
             .and_then(|()| file.write_all(text.as_bytes()))
             .map_err(|e| Error::io(format!("write {}", path.display()), &e))?;
         Ok(Self { _file: file.into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_roots_id_that_is_damaged_or_gone_is_found_again() {
+        let top = tempfile::tempdir().unwrap();
+        let (data, run) = (top.path().join("data"), top.path().join("run"));
+        let first = Paths::prepare(&data, &run).unwrap();
+        drop(Lock::take(&first).unwrap());
+        for content in [&b""[..], b"0123", &[0xa5; 100]] {
+            fs::write(data.join("id"), content).unwrap();
+            assert_eq!(Paths::prepare(&data, &run).unwrap().root_id, first.root_id);
+        }
+        fs::remove_file(data.join("id")).unwrap();
+        assert_eq!(Paths::prepare(&data, &run).unwrap().root_id, first.root_id);
+    }
+
+    #[test]
+    fn the_mark_of_an_orderly_stop_counts_once_and_in_its_own_boot() {
+        let top = tempfile::tempdir().unwrap();
+        let paths = Paths::prepare(&top.path().join("data"), &top.path().join("run")).unwrap();
+        assert!(!paths.take_clean_mark("boot"));
+        paths.leave_clean_mark("boot").unwrap();
+        assert!(paths.take_clean_mark("boot"));
+        assert!(!paths.take_clean_mark("boot"), "taken");
+        paths.leave_clean_mark("boot").unwrap();
+        assert!(!paths.take_clean_mark("another"));
+        paths.leave_clean_mark("").unwrap();
+        assert!(!paths.take_clean_mark(""), "no boot is known");
     }
 }

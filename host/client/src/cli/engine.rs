@@ -55,6 +55,9 @@ pub(crate) struct ReplayArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DoctorArgs {
+    /// Remove what is in no record since an engine's database was lost
+    #[arg(long)]
+    pub(crate) collect: bool,
     #[command(flatten)]
     pub(crate) output: Output,
 }

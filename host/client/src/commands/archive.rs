@@ -37,7 +37,7 @@ pub(crate) async fn load(global: &Global, args: &LoadArgs) -> Result<u8> {
             Ok(BuildInfo { stream: Some(text), .. }) => said.push(text),
             Ok(_) => {}
             Err(error) => {
-                result = Err(Failure::from(error));
+                result = Err(of_file(Failure::from(error), args.input.as_deref()));
                 break;
             }
         }
@@ -81,7 +81,7 @@ pub(crate) async fn import(global: &Global, args: &ImportArgs) -> Result<u8> {
             }) => last = Some(status),
             Ok(_) => {}
             Err(error) => {
-                result = Err(Failure::from(error));
+                result = Err(of_file(Failure::from(error), file));
                 break;
             }
         }
@@ -91,6 +91,18 @@ pub(crate) async fn import(global: &Global, args: &ImportArgs) -> Result<u8> {
     let id = last.ok_or_else(|| Failure::new(Kind::Broken, "the engine named no image"))?;
     output::line(id)?;
     Ok(0)
+}
+
+/// What the engine says of an archive, with the file's name in front: the engine knows only "the
+/// archive".
+fn of_file(failure: Failure, file: Option<&Path>) -> Failure {
+    match (file, failure.kind) {
+        (Some(file), Kind::Answer(_)) => Failure {
+            sentence: format!("{}: {}", file.display(), failure.sentence),
+            ..failure
+        },
+        _ => failure,
+    }
 }
 
 /// The bytes of a file, of a folder as a tar, or of standard input; and how many, where that is known.

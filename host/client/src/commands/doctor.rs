@@ -22,6 +22,9 @@ const CHECKS: Columns = Columns {
 
 /// Ends with 1 when a check failed; a warning is no failure.
 pub(crate) async fn doctor(global: &Global, args: &DoctorArgs) -> Result<u8> {
+    if args.collect {
+        return collect(global).await;
+    }
     let checks = checks(global).await?;
     let failed = checks.iter().any(|check| text(check, "State") == "fail");
     match Form::of(args.output.format.as_deref(), global.json) {
@@ -33,6 +36,16 @@ pub(crate) async fn doctor(global: &Global, args: &DoctorArgs) -> Result<u8> {
         form => output::print(&CHECKS.render(checks.iter().map(fields).collect(), form)?)?,
     }
     Ok(u8::from(failed))
+}
+
+/// Has what is in no record removed, and names it.
+async fn collect(global: &Global) -> Result<u8> {
+    let engine = connect::open(global).await?;
+    let removed = engine.post("/longshore/collect", None).await?;
+    for what in removed.as_array().into_iter().flatten().filter_map(Value::as_str) {
+        output::line(format!("removed {what}"))?;
+    }
+    Ok(0)
 }
 
 /// The engine's checks; that it cannot be reached is the first of them.

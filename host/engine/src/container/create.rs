@@ -45,19 +45,29 @@ impl Containers {
         let (mut record, slot, warnings) = self.plan(name, body, choice)?;
         // Until the row speaks for them, its layers are kept by this.
         let _pins = record.chain.iter().map(|top| self.layers.pin(top)).collect::<Vec<_>>();
-        let chain = self.layers.chain(record.chain.as_deref(), &slot)?;
+        let chain = self
+            .layers
+            .chain(record.chain.as_deref(), &slot)
+            .map_err(|e| e.context(format_args!("image {}", record.image)))?;
         let container = Container::new(id.clone(), record.clone());
         let _busy = container.begin();
         self.make_volumes(&mut record, id.as_str())?;
+        if let Err(error) = self.volumes.mask(&mut record.host) {
+            self.unmount_volumes(&record, id.as_str());
+            self.drop_anonymous_volumes(&record, id.as_str());
+            return Err(error);
+        }
         // The row is the operation: one without its layer is completed by the same call again, so
         // that making a container needs this one flush.
         laps.mark("planned");
-        let added = self.store.write(|tx| {
-            if !tx.has_image(&record.image_id)? {
-                return Err(Error::not_found(format!("No such image: {}", record.image))
-                    .hint("it was removed meanwhile: load or import it again"));
-            }
-            tx.add_container(&record.to_row(id.as_str())?)
+        let added = with_free_name(&mut record, name.is_none(), |record| {
+            self.store.write(|tx| {
+                if !tx.has_image(&record.image_id)? {
+                    return Err(Error::not_found(format!("No such image: {}", record.image))
+                        .hint("it was removed meanwhile: load or import it again"));
+                }
+                tx.add_container(&record.to_row(id.as_str())?)
+            })
         });
         if let Err(error) = added {
             self.unmount_volumes(&record, id.as_str());
@@ -103,7 +113,7 @@ impl Containers {
     ) -> Result<(Record, Arc<GraphSlot>, Vec<String>)> {
         let name = match name {
             Some(name) => checked_name(name)?.to_owned(),
-            None => format!("{}_{}", word(&ADJECTIVES)?, word(&VESSELS)?),
+            None => generated_name()?,
         };
         let word = body.image.clone().unwrap_or_default();
         if word.is_empty() {
@@ -399,8 +409,27 @@ const VESSELS: [&str; 24] = [
     "yawl",
 ];
 
-/// A word of a list, and four digits behind the last one would make names unique; a clash is
-/// reported by the database and rare enough to be asked again by the user.
+/// Most names that are tried before a clash is told.
+const NAMES: usize = 16;
+
+fn generated_name() -> Result<String> {
+    Ok(format!("{}_{}", word(&ADJECTIVES)?, word(&VESSELS)?))
+}
+
+/// Adds a container. A name that was generated and is taken gives way to another one.
+fn with_free_name(record: &mut Record, generated: bool, mut add: impl FnMut(&Record) -> Result<()>) -> Result<()> {
+    for _ in 1..NAMES {
+        match add(record) {
+            Err(error) if generated && error.kind == longshore_core::ErrorKind::AlreadyExists => {
+                record.name = generated_name()?;
+            }
+            done => return done,
+        }
+    }
+    add(record)
+}
+
+/// A word of a list; the vessels have two digits behind.
 fn word(list: &[&str; 24]) -> Result<String> {
     let [byte, salt] = random::<2>()?;
     let chosen = list[usize::from(byte) % list.len()];
@@ -425,6 +454,29 @@ mod tests {
         for bad in ["", "a", "-a", "a/b", "a b", "..", "é1"] {
             assert!(checked_name(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_generated_name_that_is_taken_gives_way_and_a_given_one_does_not() {
+        let mut record: Record = serde_json::from_value(serde_json::json!({
+            "name": "taken", "created": "", "image": "", "image_id": "", "chain": null, "driver": "", "layer": "",
+            "note": [], "exec_driver": "", "network": "", "config": {}, "host": {}, "args": [], "mounts": [],
+            "ended": null, "started": null, "error": null,
+        }))
+        .unwrap();
+        let mut tried = Vec::new();
+        let mut add = |record: &Record| {
+            tried.push(record.name.clone());
+            if tried.len() < 3 {
+                return Err(Error::already_exists("the name is in use"));
+            }
+            Ok(())
+        };
+        assert!(with_free_name(&mut record, false, &mut add).is_err());
+        with_free_name(&mut record, true, &mut add).unwrap();
+        assert_eq!(tried.len(), 3);
+        assert_ne!(record.name, "taken");
+        assert_eq!(tried[2], record.name);
     }
 
     #[test]

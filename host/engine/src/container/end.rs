@@ -88,9 +88,11 @@ impl Containers {
     }
 
     /// What has no record: of a container whose removal was cut after its row went, or whose making was
-    /// cut before it came.
+    /// cut before it came. One that lives goes on.
     pub(super) fn drop_strangers(&self) {
-        let is_stranger = |name: &str| ContainerId::parse(name.to_owned()).is_ok() && self.resolve(name).is_err();
+        let is_stranger = |name: &str| {
+            ContainerId::parse(name.to_owned()).is_ok() && self.resolve(name).is_err() && !self.keeps_stranger(name)
+        };
         for folder in [self.paths.run.join("containers"), self.paths.data.join("containers")] {
             let Ok(entries) = std::fs::read_dir(&folder) else {
                 continue;

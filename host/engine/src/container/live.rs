@@ -9,7 +9,7 @@ use longshore_shim::{Notice, Reply, Request, ShimClient};
 
 use super::lock;
 use crate::error::{Error, Result};
-use crate::layer::Active;
+use crate::layer::Lease;
 
 /// What is known of a life.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,18 +32,17 @@ pub(crate) struct Live {
     client: ShimClient,
     status: Mutex<Status>,
     changed: Condvar,
-    /// Keeps the layer leased while it is mounted. Empty after an engine's restart, when the lease
-    /// is the record's alone.
-    layer: Mutex<Option<Arc<Active>>>,
+    /// Keeps the layer leased while it is mounted.
+    layer: Mutex<Option<Lease>>,
 }
 
 impl Live {
-    pub(crate) fn new(client: ShimClient, layer: Option<Arc<Active>>, status: Status) -> Arc<Self> {
+    pub(crate) fn new(client: ShimClient, layer: Lease, status: Status) -> Arc<Self> {
         Arc::new(Self {
             client,
             status: Mutex::new(status),
             changed: Condvar::new(),
-            layer: Mutex::new(layer),
+            layer: Mutex::new(Some(layer)),
         })
     }
 

@@ -21,10 +21,11 @@ mod spec;
 mod spec_of;
 mod start;
 mod stop;
+mod strangers;
 mod view;
 mod wait;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
 use longshore_core::types::ContainerId;
@@ -180,6 +181,8 @@ pub(crate) struct Containers {
     pub(crate) volumes: Arc<Volumes>,
     pub(crate) paths: Paths,
     table: RwLock<HashMap<String, Arc<Container>>>,
+    /// Containers that are on disk or run, and in no record.
+    strangers: Mutex<BTreeSet<String>>,
 }
 
 impl Containers {
@@ -199,6 +202,7 @@ impl Containers {
             volumes,
             paths,
             table: RwLock::default(),
+            strangers: Mutex::default(),
         })
     }
 

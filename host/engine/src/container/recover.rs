@@ -65,7 +65,11 @@ impl Containers {
     fn take_up(self: &Arc<Self>, container: &Arc<Container>, run: std::os::fd::BorrowedFd<'_>) -> Result<()> {
         let (notify, notices) = std::sync::mpsc::channel();
         let client = ShimClient::connect(run, move |notice| drop(notify.send(notice)))?;
-        let live = Live::new(client, None, Status::default());
+        let lease = {
+            let record = lock(&container.record);
+            self.layers.hold(&record.driver, &record.layer, container.id.as_str())
+        };
+        let live = Live::new(client, lease, Status::default());
         let report = live.report()?;
         let exit = report.exit.clone();
         live.update(|s| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::record::{MountSource, Record};
 use super::{Container, Containers};
 use crate::error::{Error, Result};
-use crate::time::Laps;
+use crate::time::{Laps, now_seconds};
 
 impl Containers {
     /// Removes a container. One that runs needs `force`; `volumes` removes its anonymous volumes
@@ -40,7 +40,13 @@ impl Containers {
         remove_folder(&self.paths.container(id))?;
         remove_folder(&self.paths.container_run(id))?;
         laps.mark("folders removed");
-        self.store.write(|tx| tx.remove_container(id))?;
+        self.store.write(|tx| {
+            // Who waits for its code may have to ask the next engine for it.
+            if let Some(ended) = record.ended.as_ref().filter(|_| record.auto_remove()) {
+                tx.keep_exit(id, ended.code, now_seconds())?;
+            }
+            tx.remove_container(id)
+        })?;
         laps.mark("row committed");
         container.note_gone();
         self.forget(id);

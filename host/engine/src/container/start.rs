@@ -18,6 +18,7 @@ use super::live::{Live, Status, unexpected};
 use super::record::{Ended, MountSource, Record};
 use super::{AttachRequest, Container, Containers, lock};
 use crate::error::{Error, Result};
+use crate::layer::Lease;
 use crate::paths::make_dir;
 use crate::time::{Laps, now};
 
@@ -102,7 +103,7 @@ impl Containers {
         laps.mark("volumes, network, config");
         let (client, notices) = self.spawn()?;
         laps.mark("shim spawned");
-        let live = Live::new(client, Some(Arc::clone(&active)), Status::default());
+        let live = Live::new(client, Lease::Mounted(Arc::clone(&active)), Status::default());
         let booted = self.boot(container, &live, &record, &run, &data, active.mount(), mounts, network);
         if let Err(error) = booted {
             self.abandon(&live);

@@ -4,13 +4,13 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use longshore_core::Context;
-use longshore_core::driver::{Area, OptionValue};
+use longshore_core::driver::{Area, Holds, OptionValue};
 use longshore_core::graph::{
     Access, Activate, Activated, Commit, Create, Created, Deactivate, GraphCapabilities, GraphDriver, LayerRef, Remove,
-    Role, Whiteouts,
+    Role, Usage, Used, Whiteouts,
 };
-use longshore_core::steps::TreeStep;
-use longshore_core::types::LayerId;
+use longshore_core::steps::{Place, TreeStep};
+use longshore_core::types::{LayerId, RelPath};
 use longshore_loader::Loaded;
 use longshore_performer::plan::{self, PlanScope};
 use longshore_performer::root::Root;
@@ -203,6 +203,94 @@ impl GraphSlot {
             },
         )?;
         self.perform(&layer.id, chain, &removed.steps)
+    }
+
+    /// The folders that are a layer's own, by their areas' numbers.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none.
+    pub(crate) fn folders(&self, id: &LayerId) -> Result<Vec<(usize, OwnedFd)>> {
+        let mut folders = Vec::new();
+        for (number, area) in self.areas.iter().enumerate() {
+            let Some(at) = u8::try_from(number).ok().filter(|_| area.holds == Holds::Object) else {
+                continue;
+            };
+            match self
+                .root
+                .open_place(&self.areas, &Place::object(at, id.as_str(), RelPath::root()))
+            {
+                Ok(folder) => folders.push((number, folder)),
+                Err(error) if error.kind == longshore_core::ErrorKind::NotFound => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if folders.is_empty() {
+            return Err(Error::not_found(format!(
+                "layer {id} is not in the folder of graph driver {}",
+                self.name
+            )));
+        }
+        Ok(folders)
+    }
+
+    /// The layers whose folders are in the driver's first area.
+    pub(crate) fn layers(&self) -> Result<Vec<String>> {
+        let Some(area) = self.areas.iter().find(|area| area.holds == Holds::Object) else {
+            return Ok(Vec::new());
+        };
+        let folder: Vec<&str> = std::str::from_utf8(area.template.as_bytes())
+            .unwrap_or_default()
+            .split('/')
+            .take_while(|part| *part != "{}")
+            .collect();
+        let folder = match self.root.open_beneath(
+            folder.join("/").as_bytes(),
+            longshore_sys::path::OFlags::RDONLY | longshore_sys::path::OFlags::DIRECTORY,
+        ) {
+            Err(error) if error.kind == longshore_core::ErrorKind::NotFound => return Ok(Vec::new()),
+            folder => folder?,
+        };
+        let mut found = Vec::new();
+        longshore_performer::source::walk(std::os::fd::AsFd::as_fd(&folder), |entry| {
+            if entry.path.is_empty() {
+                return Ok(longshore_performer::source::Next::Continue);
+            }
+            if let Ok(name) = std::str::from_utf8(entry.path)
+                && LayerId::parse(name.to_owned()).is_ok()
+                && entry.metadata.is_directory()
+            {
+                found.push(name.to_owned());
+            }
+            Ok(longshore_performer::source::Next::Skip)
+        })?;
+        Ok(found)
+    }
+
+    /// What removing a layer would free: the driver's own word, else counted in its folders.
+    pub(crate) fn usage(&self, layer: &LayerRef, chain: &[LayerRef]) -> Result<Used> {
+        let asked = self.driver.usage(
+            &Context::background(),
+            Usage {
+                layer: layer.clone(),
+                chain: chain.to_vec(),
+            },
+        );
+        match asked {
+            Err(error) if error.kind == longshore_core::ErrorKind::Unsupported => {}
+            told => return Ok(told?),
+        }
+        let mut all = Used {
+            exclusive: 0,
+            inodes: Some(0),
+            precise: true,
+        };
+        for (_, folder) in self.folders(&layer.id)? {
+            let used = longshore_performer::source::usage(std::os::fd::AsFd::as_fd(&folder))?;
+            all.exclusive = all.exclusive.saturating_add(used.exclusive);
+            all.inodes = all.inodes.zip(used.inodes).map(|(a, b)| a + b);
+            all.precise &= used.precise;
+        }
+        Ok(all)
     }
 
     /// Flushes the file system of the driver's root.

@@ -8,6 +8,7 @@ mod choice;
 mod components;
 mod graph;
 mod network;
+mod perform;
 mod view;
 mod volume;
 
@@ -132,7 +133,10 @@ impl Drivers {
     /// What was measured of all drivers, as Prometheus reads it.
     pub(crate) fn metrics(&self) -> String {
         let registry = self.registry();
-        let loaded = registry.entries().iter().filter_map(|entry| entry.state.as_deref().ok());
+        let loaded = registry
+            .entries()
+            .iter()
+            .filter_map(|entry| entry.state.as_deref().ok());
         longshore_loader::prometheus(loaded)
     }
 
@@ -228,6 +232,11 @@ impl Drivers {
         Ok(slot)
     }
 
+    /// The graph drivers that are open.
+    pub(crate) fn open_graphs(&self) -> Vec<Arc<GraphSlot>> {
+        lock(&self.graphs).values().cloned().collect()
+    }
+
     /// A volume driver, open; without a name the configured one.
     pub(crate) fn volume(&self, name: Option<&str>) -> Result<Arc<VolumeSlot>> {
         let name = match name {
@@ -239,7 +248,12 @@ impl Drivers {
         if let Some(slot) = open.get(&found.description().name) {
             return Ok(Arc::clone(slot));
         }
-        let slot = Arc::new(VolumeSlot::open(&found, &self.paths, values(&self.config(), &found))?);
+        let slot = Arc::new(VolumeSlot::open(
+            &found,
+            &self.paths,
+            self.components.clone(),
+            values(&self.config(), &found),
+        )?);
         open.insert(slot.name.clone(), Arc::clone(&slot));
         Ok(slot)
     }

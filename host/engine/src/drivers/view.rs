@@ -110,7 +110,10 @@ impl Drivers {
         view.abandoned = loaded.abandoned();
         if view.abandoned > 0 {
             view.reasons.push(DriverReason {
-                what: format!("{} of its calls never came back, their threads are abandoned", view.abandoned),
+                what: format!(
+                    "{} of its calls never came back, their threads are abandoned",
+                    view.abandoned
+                ),
                 remedy: "report it to the driver's author; `longshore engine restart` ends them, containers go on"
                     .into(),
             });

@@ -4,12 +4,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use longshore_core::Context;
-use longshore_core::driver::{Area, OptionKind, OptionScope, OptionSpec, OptionValue};
-use longshore_core::steps::TreeStep;
-use longshore_core::types::{MountId, Note, VolumeName};
+use longshore_core::driver::{ANY_OPTION, Area, Holds, OptionKind, OptionScope, OptionSpec, OptionValue};
+use longshore_core::steps::{Place, TreeStep};
+use longshore_core::types::{MountId, Note, RelPath, VolumeName};
 use longshore_core::volume::{Access, Create, Mount, Mounted, Remove, VolumeDriver, VolumeRef};
 use longshore_loader::Loaded;
-use longshore_performer::plan::{self, PlanScope};
+use longshore_performer::plan::{self, PlanScope, Secrets};
 use longshore_performer::root::Root;
 use longshore_performer::tree::{self, Scope};
 
@@ -25,6 +25,7 @@ pub(crate) struct VolumeSlot {
     driver: Arc<dyn VolumeDriver>,
     root: Root,
     data_root: std::path::PathBuf,
+    components: super::Components,
 }
 
 impl std::fmt::Debug for VolumeSlot {
@@ -36,7 +37,12 @@ impl std::fmt::Debug for VolumeSlot {
 }
 
 impl VolumeSlot {
-    pub(super) fn open(found: &Loaded, paths: &Paths, options: Vec<OptionValue>) -> Result<Self> {
+    pub(super) fn open(
+        found: &Loaded,
+        paths: &Paths,
+        components: super::Components,
+        options: Vec<OptionValue>,
+    ) -> Result<Self> {
         let description = found.description();
         let folder = description.folder.clone().unwrap_or_else(|| description.name.clone());
         let path = paths.driver(&folder);
@@ -52,14 +58,20 @@ impl VolumeSlot {
             driver,
             root,
             data_root: paths.data.clone(),
+            components,
         })
+    }
+
+    /// The options that the driver lists.
+    pub(crate) fn options(&self) -> &[OptionSpec] {
+        &self.options
     }
 
     /// Refuses an option that the driver does not list.
     pub(crate) fn check_options(&self, values: &[OptionValue]) -> Result<()> {
         let known = || self.options.iter().filter(|spec| spec.scope == OptionScope::Object);
         for value in values {
-            if !known().any(|spec| spec.name == value.name) {
+            if !known().any(|spec| spec.name == value.name || spec.name == ANY_OPTION) {
                 let names: Vec<&str> = known().map(|spec| spec.name.as_str()).collect();
                 return Err(
                     Error::invalid(format!("volume driver {} has no option {:?}", self.name, value.name))
@@ -113,6 +125,7 @@ impl VolumeSlot {
         id: &MountId,
         read_only: bool,
         others: usize,
+        secrets: Secrets<'_>,
     ) -> Result<(OwnedFd, Mounted)> {
         let mounted = self.driver.mount(
             &Context::background(),
@@ -137,6 +150,7 @@ impl VolumeSlot {
             grants: &grants,
             host_paths: &host_paths,
             private: &private,
+            secrets: Some(secrets),
             ..PlanScope::new(&self.root, &self.areas, volume.name.as_str(), &[])
         };
         let access = if read_only {
@@ -145,7 +159,24 @@ impl VolumeSlot {
             plan::Access::Write
         };
         let checked = plan::check_plan(&mounted.plan, &scope, access)?;
-        Ok((plan::build(checked)?, mounted))
+        Ok((super::perform::build(checked, &self.components)?, mounted))
+    }
+
+    /// What lies in a volume's folders of the driver's root.
+    pub(crate) fn usage(&self, name: &VolumeName) -> Result<u64> {
+        let mut all = 0_u64;
+        for (number, area) in self.areas.iter().enumerate() {
+            let Some(at) = u8::try_from(number).ok().filter(|_| area.holds == Holds::Object) else {
+                continue;
+            };
+            let place = Place::object(at, name.as_str(), RelPath::root());
+            if self.root.has_place(&self.areas, &place)? {
+                let folder = self.root.open_place(&self.areas, &place)?;
+                let used = longshore_performer::source::usage(std::os::fd::AsFd::as_fd(&folder))?;
+                all = all.saturating_add(used.exclusive);
+            }
+        }
+        Ok(all)
     }
 
     /// Flushes the file system of the driver's root.

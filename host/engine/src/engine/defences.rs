@@ -192,7 +192,7 @@ fn root_an_acknowledged_layer_survives_a_power_cut() {
     });
 }
 
-/// A container that is removed whatever happens.
+/// A container that is removed whatever happens; without an ID it was handed on.
 struct Running<'a> {
     runtime: &'a tokio::runtime::Runtime,
     engine: &'a Engine,
@@ -201,6 +201,9 @@ struct Running<'a> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
+        if self.id.is_empty() {
+            return;
+        }
         let removed = self.runtime.block_on(self.engine.remove(&self.id, true, true));
         let root_id = &self.engine.paths().root_id;
         for entry in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
@@ -220,11 +223,13 @@ fn root_a_layer_of_a_running_container_is_not_removed() {
     // Overlay's upper layer cannot be on every temporary folder; beside the build it can.
     let folder = tempfile::tempdir_in(components.ancestors().nth(3).unwrap()).unwrap();
     let runtime = runtime();
-    let build = EngineBuilder::new(folder.path().join("data"))
-        .exec_root(folder.path().join("run"))
-        .components(&components)
-        .build();
-    let engine = runtime.block_on(build).unwrap();
+    let build = || {
+        EngineBuilder::new(folder.path().join("data"))
+            .exec_root(folder.path().join("run"))
+            .components(&components)
+            .build()
+    };
+    let engine = runtime.block_on(build()).unwrap();
     runtime.block_on(import(&engine, folder.path()));
     let body = models::ContainerCreateBody {
         image: Some("box".into()),
@@ -242,11 +247,70 @@ fn root_a_layer_of_a_running_container_is_not_removed() {
         id: created.id,
     };
     runtime.block_on(engine.start(&running.id)).unwrap();
-    let id = running.id.clone();
-    let refused = runtime.block_on(engine.run(move |inner| {
-        let record = inner.containers.resolve(&id)?.record();
-        let slot = inner.drivers.graph(&record.driver)?;
-        inner.layers.remove_container_layer(&slot, &record.layer_ref()?)
-    }));
-    assert_eq!(refused.unwrap_err().kind, ErrorKind::InUse);
+    let refused = |engine: &Engine, id: String| {
+        let removed = runtime.block_on(engine.run(move |inner| {
+            let record = inner.containers.resolve(&id)?.record();
+            let owners = inner.store.read(|tx| tx.lease_owners(&record.layer))?;
+            assert_eq!(owners, [id]);
+            let slot = inner.drivers.graph(&record.driver)?;
+            inner.layers.remove_container_layer(&slot, &record.layer_ref()?)
+        }));
+        assert_eq!(removed.unwrap_err().kind, ErrorKind::InUse);
+    };
+    refused(&engine, running.id.clone());
+    // An engine that follows knows of it: the rows say who needs the layer, the shim that it lives.
+    let mut running = running;
+    let id = std::mem::take(&mut running.id);
+    drop(running);
+    drop(engine);
+    let engine = runtime.block_on(build()).unwrap();
+    let running = Running {
+        runtime: &runtime,
+        engine: &engine,
+        id,
+    };
+    refused(&engine, running.id.clone());
+}
+
+#[test]
+fn root_a_load_does_not_wait_for_a_load_of_another_image() {
+    let Some(components) = components(&[BUSYBOX]) else {
+        return;
+    };
+    let folder = tempfile::tempdir_in(components.ancestors().nth(3).unwrap()).unwrap();
+    let runtime = runtime();
+    let build = EngineBuilder::new(folder.path().join("data"))
+        .exec_root(folder.path().join("run"))
+        .components(&components)
+        .build();
+    let engine = runtime.block_on(build).unwrap();
+    runtime.block_on(import(&engine, folder.path()));
+    let saved = folder.path().join("saved.tar");
+    let to = fs::File::create(&saved).unwrap();
+    runtime.block_on(engine.save(vec!["box".into()], to)).unwrap();
+    runtime.block_on(engine.remove_image("box", true)).unwrap();
+    let load = || engine.load(fs::File::open(&saved).unwrap());
+    // Another load is in the middle of this layer; it does not end before this one has.
+    let other = engine.inner.images.loading("sha256:another");
+    runtime.block_on(load()).unwrap();
+    drop(other);
+    // Of the same layer it is waited for.
+    runtime.block_on(engine.remove_image("box", true)).unwrap();
+    let chain = runtime
+        .block_on(async {
+            load().await.unwrap();
+            engine.run(|inner| Ok(inner.images.resolve_row("box")?.chain)).await
+        })
+        .unwrap()
+        .unwrap();
+    runtime.block_on(engine.remove_image("box", true)).unwrap();
+    let same = engine.inner.images.loading(&chain);
+    let waiting = runtime.spawn({
+        let (engine, saved) = (engine.clone(), saved.clone());
+        async move { engine.load(fs::File::open(saved).unwrap()).await }
+    });
+    assert!(runtime.block_on(engine.images()).unwrap().is_empty());
+    drop(same);
+    runtime.block_on(waiting).unwrap().unwrap();
+    assert_eq!(runtime.block_on(engine.images()).unwrap().len(), 1);
 }

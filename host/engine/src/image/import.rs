@@ -31,7 +31,8 @@ impl Images {
         }
         let layer = self
             .layers
-            .unpack(slot, None, &[], archive, &Expected { diff_id: None })?;
+            .unpack(slot, None, &[], archive, &Expected { diff_id: None })
+            .map_err(|e| e.context("import the archive"))?;
         let file = ImageFile {
             architecture: architecture().to_owned(),
             os: "linux".into(),
@@ -84,7 +85,7 @@ impl Images {
             .map(|layer| self.layers.pin(&layer.row.chain_id))
             .collect();
         for layer in layers {
-            if self.layers.sealed_replica(&layer.row.chain_id, &slot.name)?.is_none() {
+            if self.layers.sound_replica(&layer.row.chain_id, &slot.name)?.is_none() {
                 self.layers.write_record(slot, layer)?;
             }
         }

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use longshore_archive::digest::ChainId;
 use longshore_archive::image::{ArchiveImage, ImageArchive};
 use longshore_archive::limits::Limits;
+use longshore_core::graph::LayerRef;
 
 use super::Images;
 use crate::drivers::GraphSlot;
 use crate::error::{Error, Result};
+use crate::keyed::Taken;
 use crate::layer::{Expected, Pin, Unrecorded};
 use crate::reference::Reference;
 use crate::store::ImageRow;
@@ -23,6 +25,14 @@ pub struct Loaded {
     pub id: String,
     /// Its names, as users see them.
     pub names: Vec<String>,
+}
+
+/// What a load has begun, until its image is recorded.
+#[derive(Debug, Default)]
+struct Begun<'a> {
+    fresh: Vec<Unrecorded>,
+    pins: Vec<Pin<'a>>,
+    turns: Vec<Taken>,
 }
 
 impl Images {
@@ -39,35 +49,34 @@ impl Images {
             .images
             .iter()
             .zip(names)
-            .map(|(image, names)| self.load_image(image, &names, slot))
+            .map(|(image, names)| {
+                self.load_image(image, &names, slot)
+                    .map_err(|e| e.context(format_args!("load {}", shown(image))))
+            })
             .collect()
     }
 
     fn load_image(&self, image: &ArchiveImage, names: &[Reference], slot: &Arc<GraphSlot>) -> Result<Loaded> {
         super::config::ImageFile::parse(&image.config)?;
-        let _loading = super::lock(&self.loading);
-        let mut fresh = Vec::new();
-        let mut pins = Vec::new();
-        let done = self
-            .load_layers(image, slot, &mut fresh, &mut pins)
-            .and_then(|(chain, size)| {
-                let row = ImageRow {
-                    id: image.config_digest.to_string(),
-                    chain,
-                    size,
-                    created: now_seconds(),
-                };
-                self.record(&row, &image.config, &fresh, names, slot)?;
-                Ok(row.id)
-            });
+        let mut begun = Begun::default();
+        let done = self.load_layers(image, slot, &mut begun).and_then(|(chain, size)| {
+            let row = ImageRow {
+                id: image.config_digest.to_string(),
+                chain,
+                size,
+                created: now_seconds(),
+            };
+            self.record(&row, &image.config, &begun.fresh, names, slot)?;
+            Ok(row.id)
+        });
         match done {
             Ok(id) => Ok(Loaded {
                 id,
                 names: names.iter().map(Reference::familiar).collect(),
             }),
             Err(error) => {
-                self.layers.discard(slot, fresh);
-                drop(pins);
+                self.layers.discard(slot, begun.fresh);
+                drop(begun.pins);
                 // What was kept for this load may have lost its last user meanwhile.
                 if let Err(error) = self.layers.prune() {
                     tracing::warn!(%error, "layers that nothing needs could not be removed yet");
@@ -78,15 +87,20 @@ impl Images {
     }
 
     /// Unpacks the layers that are not here yet. Answers the topmost chain ID and the size of all.
+    ///
+    /// Each missing layer is taken by its chain ID until the image is recorded, the lowest first: of
+    /// two loads that share one, the second waits and finds it; loads that share none do not wait.
     fn load_layers<'a>(
         &'a self,
         image: &ArchiveImage,
         slot: &Arc<GraphSlot>,
-        fresh: &mut Vec<Unrecorded>,
-        pins: &mut Vec<Pin<'a>>,
+        begun: &mut Begun<'a>,
     ) -> Result<(Option<String>, i64)> {
         let mut parent: Option<ChainId> = None;
         let mut size = 0_i64;
+        // Top first; what is here already is brought into this driver when something stands on it.
+        let mut chain: Vec<LayerRef> = Vec::new();
+        let mut unresolved: Vec<String> = Vec::new();
         for blob in &image.layers {
             let chain_id = match &parent {
                 Some(parent) => ChainId::child(parent, &blob.diff_id),
@@ -94,22 +108,16 @@ impl Images {
             };
             let below = parent.map(|id| id.to_string());
             parent = Some(chain_id);
-            pins.push(self.layers.pin(&chain_id.to_string()));
-            let known = self.store.read(|tx| tx.layer(&chain_id.to_string()))?;
-            if let Some(known) = known {
-                size = size.saturating_add(known.size);
-                // It is here, maybe in another driver; this one has it made from that when needed.
-                if self.layers.is_usable(&chain_id.to_string())? {
-                    continue;
-                }
+            let chain_id = chain_id.to_string();
+            begun.pins.push(self.layers.pin(&chain_id));
+            if let Some(there) = self.find_layer(&chain_id, begun)? {
+                size = size.saturating_add(there);
+                unresolved.push(chain_id);
+                continue;
             }
-            let mut chain = fresh
-                .iter()
-                .rev()
-                .map(Unrecorded::layer_ref)
-                .collect::<Result<Vec<_>>>()?;
-            let recorded = fresh.first().map_or(below.clone(), |lowest| lowest.row.parent.clone());
-            chain.extend(self.layers.chain(recorded.as_deref(), slot)?);
+            for there in unresolved.drain(..) {
+                chain.insert(0, self.layers.layer_over(&there, &chain, slot)?);
+            }
             let mut reader = blob.open().map_err(|e| crate::archive_error("open a layer", &e))?;
             let expected = Expected {
                 diff_id: Some(blob.diff_id),
@@ -120,10 +128,39 @@ impl Images {
             // What follows the archive's own end is read too: it counts to the blob's digest.
             let rest = std::io::copy(&mut reader, &mut std::io::sink());
             size = size.saturating_add(layer.row.size);
-            fresh.push(layer);
-            rest.map_err(|e| Error::invalid(format!("load the archive: {blob}: {e}")))?;
+            chain.insert(0, layer.layer_ref()?);
+            begun.fresh.push(layer);
+            rest.map_err(|e| Error::invalid(format!("{blob}: {e}")))?;
         }
         Ok((parent.map(|id| id.to_string()), size))
+    }
+
+    /// The size of a layer that is here, in whatever driver. Of one that is not, the right to make it
+    /// is taken.
+    fn find_layer(&self, chain_id: &str, begun: &mut Begun<'_>) -> Result<Option<i64>> {
+        let here = || -> Result<Option<i64>> {
+            match self.store.read(|tx| tx.layer(chain_id))? {
+                Some(row) if self.layers.is_usable(chain_id)? => Ok(Some(row.size)),
+                _ => Ok(None),
+            }
+        };
+        if let Some(size) = here()? {
+            return Ok(Some(size));
+        }
+        let turn = self.loading.take(chain_id);
+        let size = here()?;
+        if size.is_none() {
+            begun.turns.push(turn);
+        }
+        Ok(size)
+    }
+}
+
+/// How an error names an image of the archive: as its user does, where it has a name.
+fn shown(image: &ArchiveImage) -> String {
+    match image.tags.first().or(image.name.as_ref()) {
+        Some(name) => format!("image {name} of the archive"),
+        None => format!("image {} of the archive", image.config_digest),
     }
 }
 

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bollard_stubs::models;
 
 use crate::error::{Error, Result};
+use crate::keyed::Keyed;
 use crate::layer::Layers;
 use crate::paths::{Paths, read_bounded, write_whole};
 use crate::reference::Reference;
@@ -29,9 +30,9 @@ pub(crate) struct Images {
     store: Arc<Store>,
     layers: Arc<Layers>,
     paths: Paths,
-    /// Held while layers of an archive are unpacked: of two loads of one layer, the second finds the
-    /// first one's.
-    loading: Mutex<()>,
+    /// Layers that loads are making, by chain ID: of two loads of one layer, the second finds the first
+    /// one's.
+    loading: Arc<Keyed>,
     /// Held while an image's config and rows come or go together.
     recording: Mutex<()>,
 }
@@ -54,7 +55,7 @@ fn hex_of(id: &str) -> &str {
 
 fn missing(word: &str) -> Error {
     let shown: String = word.chars().take(100).collect();
-    Error::not_found(format!("No such image: {shown}")).hint("not here: `longshore load` or `longshore import` it")
+    Error::not_found(format!("No such image: {shown}")).hint("`longshore load` or `longshore import` it")
 }
 
 /// Names as users see them.
@@ -71,9 +72,15 @@ impl Images {
             store,
             layers,
             paths,
-            loading: Mutex::default(),
+            loading: Arc::default(),
             recording: Mutex::default(),
         }
+    }
+
+    /// Takes a layer as a load does that makes it.
+    #[cfg(test)]
+    pub(crate) fn loading(&self, chain_id: &str) -> crate::keyed::Taken {
+        self.loading.take(chain_id)
     }
 
     /// What a user's word stands for: a name, an ID, or the beginning of one.
@@ -101,7 +108,15 @@ impl Images {
     }
 
     pub(crate) fn resolve(&self, word: &str) -> Result<Image> {
-        self.open(self.resolve_row(word)?)
+        let row = self.resolve_row(word)?;
+        let is_id = row.id.contains(word);
+        self.open(row).map_err(|e| {
+            if is_id {
+                e
+            } else {
+                e.context(format_args!("image {word}"))
+            }
+        })
     }
 
     pub(crate) fn open(&self, row: ImageRow) -> Result<Image> {

@@ -9,26 +9,24 @@ use std::sync::Arc;
 use longshore_archive::digest::Digest;
 use longshore_core::graph::LayerRef;
 
-use super::{Expected, Layers, layer_ref, lock};
+use super::{Expected, Layers, layer_ref};
 use crate::drivers::GraphSlot;
 use crate::error::{Error, Result};
-use crate::store::{LayerRow, ReplicaRow, ReplicaState};
+use crate::store::{LayerRow, ReplicaRow};
 
 impl Layers {
     /// Makes the replica of `row` in `slot`, over `chain` which is there already, and records it.
     pub(super) fn materialize(&self, row: &LayerRow, chain: &[LayerRef], slot: &Arc<GraphSlot>) -> Result<ReplicaRow> {
-        let _making = lock(&self.making);
-        if let Some(replica) = self.sealed_replica(&row.chain_id, &slot.name)? {
+        let _making = self.making.take(&row.chain_id);
+        if let Some(replica) = self.sound_replica(&row.chain_id, &slot.name)? {
             return Ok(replica);
         }
         let sources: Vec<ReplicaRow> = self
-            .store
-            .read(|tx| tx.replicas(&row.chain_id))?
+            .sound_replicas(&row.chain_id)?
             .into_iter()
-            .filter(|replica| replica.state == ReplicaState::Sealed && replica.driver != slot.name)
+            .filter(|replica| replica.driver != slot.name)
             .collect();
-        let mut last = Error::corrupt(format!("no driver holds layer {}", row.chain_id))
-            .hint("load the image again: a layer that is there is not unpacked twice");
+        let mut last = super::lost(row);
         for source in sources {
             match self.copy_replica(row, &source, chain, slot) {
                 Ok(replica) => return Ok(replica),
@@ -95,7 +93,7 @@ impl Layers {
         self.store
             .read(|tx| tx.layer_chain(top))?
             .iter()
-            .map(|row| match self.sealed_replica(&row.chain_id, &slot.name)? {
+            .map(|row| match self.sound_replica(&row.chain_id, &slot.name)? {
                 Some(replica) => layer_ref(&replica),
                 None => Err(Error::corrupt(format!(
                     "driver {} holds a layer whose ancestor {} it does not hold",

@@ -8,6 +8,8 @@
 mod active;
 mod materialize;
 mod record;
+mod remove;
+mod seal;
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -20,12 +22,17 @@ use longshore_core::types::{LayerId, Note};
 use longshore_performer::root::Tree;
 use longshore_performer::sink::Below;
 
-pub(crate) use active::{Active, Actives};
+pub(crate) use active::{Active, Actives, Lease};
 
 use crate::drivers::{Drivers, GraphSlot};
 use crate::error::{Error, Result};
+use crate::keyed::{Keyed, Places};
 use crate::paths::{Paths, random};
-use crate::store::{LayerRow, ReplicaRow, ReplicaState, Store, Tx};
+use crate::store::{LayerRow, ReplicaRow, Store, Tx};
+use seal::Checked;
+
+/// Most layers that are unpacked at once.
+const UNPACKING: usize = 4;
 
 /// What unpacking a layer is told.
 #[derive(Debug, Clone)]
@@ -59,9 +66,13 @@ pub(crate) struct Layers {
     actives: Actives,
     /// Layers that an operation under way builds on, with how many do.
     pins: Mutex<HashMap<String, usize>>,
-    /// Held while a replica is made from another driver's: two at once would leave one without a
-    /// record.
-    making: Mutex<()>,
+    /// Layers whose replicas are being made from another driver's: two of one at once would leave one
+    /// without a record.
+    making: Arc<Keyed>,
+    /// Replicas that are being compared with their seals.
+    checking: Arc<Keyed>,
+    checked: Checked,
+    unpacking: Places,
     /// Held while the files of a record come or go.
     files: Mutex<()>,
 }
@@ -102,14 +113,18 @@ pub(crate) fn new_id() -> Result<LayerId> {
 }
 
 impl Layers {
-    pub(crate) fn new(store: Arc<Store>, drivers: Arc<Drivers>, paths: Paths) -> Self {
+    /// All layers; what was not made or checked in this epoch is checked before it is used.
+    pub(crate) fn new(store: Arc<Store>, drivers: Arc<Drivers>, paths: Paths, epoch: i64) -> Self {
         Self {
             store,
             drivers,
             paths,
             actives: Actives::default(),
             pins: Mutex::default(),
-            making: Mutex::default(),
+            making: Arc::default(),
+            checking: Arc::default(),
+            checked: Checked::in_epoch(epoch),
+            unpacking: Places::new(UNPACKING),
             files: Mutex::default(),
         }
     }
@@ -132,13 +147,27 @@ impl Layers {
         let rows = self.store.read(|tx| tx.layer_chain(top))?;
         let mut chain: Vec<LayerRef> = Vec::with_capacity(rows.len());
         for row in rows.iter().rev() {
-            let replica = match self.sealed_replica(&row.chain_id, &slot.name)? {
-                Some(replica) => replica,
-                None => self.materialize(row, &chain, slot)?,
-            };
-            chain.insert(0, layer_ref(&replica)?);
+            chain.insert(0, self.over(row, &chain, slot)?);
         }
         Ok(chain)
+    }
+
+    /// A layer in `slot`'s driver, made from another driver's replica where it is not there yet.
+    /// `chain` is what lies below it.
+    fn over(&self, row: &LayerRow, chain: &[LayerRef], slot: &Arc<GraphSlot>) -> Result<LayerRef> {
+        match self.sound_replica(&row.chain_id, &slot.name)? {
+            Some(replica) => layer_ref(&replica),
+            None => layer_ref(&self.materialize(row, chain, slot)?),
+        }
+    }
+
+    /// The same for a layer by its chain ID.
+    pub(crate) fn layer_over(&self, chain_id: &str, chain: &[LayerRef], slot: &Arc<GraphSlot>) -> Result<LayerRef> {
+        let row = self
+            .store
+            .read(|tx| tx.layer(chain_id))?
+            .ok_or_else(|| Error::corrupt(format!("layer {chain_id} has no record")))?;
+        self.over(&row, chain, slot)
     }
 
     /// Whether every layer of a chain is in a driver already.
@@ -147,30 +176,51 @@ impl Layers {
             return Ok(true);
         };
         for row in self.store.read(|tx| tx.layer_chain(top))? {
-            if self.sealed_replica(&row.chain_id, driver)?.is_none() {
+            if self.sound_replica(&row.chain_id, driver)?.is_none() {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
+    /// Bytes of a layer's files and of all below it.
+    pub(crate) fn size(&self, top: &str) -> Result<i64> {
+        let chain = self.store.read(|tx| tx.layer_chain(top))?;
+        Ok(chain.iter().fold(0, |all, row| all.saturating_add(row.size)))
+    }
+
+    /// What all image layers take on disk, in every driver: the drivers' words, else what was
+    /// unpacked.
+    pub(crate) fn size_of_all(&self) -> Result<i64> {
+        let mut all = 0_i64;
+        for replica in self.store.read(|tx| tx.all_replicas())? {
+            let told = self.drivers.graph(&replica.driver).and_then(|slot| {
+                let row = self.store.read(|tx| tx.layer(&replica.chain_id))?;
+                let chain = self.existing_chain(row.and_then(|row| row.parent).as_deref(), &slot)?;
+                Ok(slot.usage(&layer_ref(&replica)?, &chain)?.exclusive)
+            });
+            let bytes = match told {
+                Ok(bytes) => i64::try_from(bytes).unwrap_or(i64::MAX),
+                Err(_) => self
+                    .store
+                    .read(|tx| tx.layer(&replica.chain_id))?
+                    .map_or(0, |row| row.size),
+            };
+            all = all.saturating_add(bytes);
+        }
+        Ok(all)
+    }
+
     /// Whether any driver holds a layer whole.
     pub(crate) fn is_usable(&self, chain_id: &str) -> Result<bool> {
-        Ok(self
-            .store
-            .read(|tx| tx.replicas(chain_id))?
-            .iter()
-            .any(|replica| replica.state == ReplicaState::Sealed))
+        Ok(!self.sound_replicas(chain_id)?.is_empty())
     }
 
     /// A layer's tree, mounted for reading in a driver that holds it, and its tar-split: what its
     /// archive is put together from.
     pub(crate) fn source(&self, row: &LayerRow) -> Result<(Arc<Active>, Vec<u8>)> {
-        let mut last = Error::corrupt(format!("no driver holds layer {}", row.chain_id)).hint("load the image again");
-        for replica in self.store.read(|tx| tx.replicas(&row.chain_id))? {
-            if replica.state != ReplicaState::Sealed {
-                continue;
-            }
+        let mut last = lost(row);
+        for replica in self.sound_replicas(&row.chain_id)? {
             match self.source_in(row, &replica) {
                 Ok(source) => return Ok(source),
                 Err(error) => last = error,
@@ -187,13 +237,6 @@ impl Layers {
         Ok((active, record::tar_split(&self.paths, &slot.folder, &row.chain_id)?))
     }
 
-    pub(crate) fn sealed_replica(&self, chain_id: &str, driver: &str) -> Result<Option<ReplicaRow>> {
-        Ok(self
-            .store
-            .read(|tx| tx.replica(chain_id, driver))?
-            .filter(|replica| replica.state == ReplicaState::Sealed))
-    }
-
     /// Unpacks one layer from its uncompressed or compressed archive into a new replica.
     ///
     /// # Errors
@@ -206,20 +249,22 @@ impl Layers {
         archive: &mut dyn Read,
         expected: &Expected,
     ) -> Result<Unrecorded> {
+        let _place = self.unpacking.take();
         let id = new_id()?;
         let operation = self
             .store
             .write(|tx| tx.begin_operation("layer", &slot.name, id.as_str(), "{}"))?;
         let made = self.unpack_into(slot, &id, parent, chain, archive, expected);
         match made {
-            Ok((row, note, tar_split)) => Ok(Unrecorded {
+            Ok((row, note, seal, tar_split)) => Ok(Unrecorded {
                 tar_split,
                 replica: ReplicaRow {
                     chain_id: row.chain_id.clone(),
                     driver: slot.name.clone(),
                     cache_id: id.to_string(),
-                    state: ReplicaState::Sealed,
                     note: note.into_vec(),
+                    seal: Some(seal),
+                    epoch: self.checked.epoch(),
                 },
                 row,
                 operation,
@@ -239,7 +284,7 @@ impl Layers {
         chain: &[LayerRef],
         archive: &mut dyn Read,
         expected: &Expected,
-    ) -> Result<(LayerRow, Note, Vec<u8>)> {
+    ) -> Result<(LayerRow, Note, String, Vec<u8>)> {
         let mut layer = slot.create(id, chain, Role::Layer)?;
         let unpacked = {
             let (mount, whiteouts) = slot.activate(&layer, chain, Access::Unpack)?;
@@ -259,6 +304,7 @@ impl Layers {
             .hint("the archive is damaged or was altered; save it again"));
         }
         slot.commit(&mut layer, chain)?;
+        let seal = Self::seal(slot, &layer)?;
         let chain_id = match parent {
             Some(parent) => ChainId::child(&parse_chain(parent)?, &unpacked.diff_id),
             None => ChainId::base(&unpacked.diff_id),
@@ -269,7 +315,7 @@ impl Layers {
             parent: parent.map(str::to_owned),
             size: i64::try_from(unpacked.bytes).unwrap_or(i64::MAX),
         };
-        Ok((row, layer.note, unpacked.tar_split))
+        Ok((row, layer.note, seal, unpacked.tar_split))
     }
 
     /// Writes the files of a layer's record. They become durable with the layer's own flush.
@@ -297,55 +343,6 @@ impl Layers {
         Ok(Below::Tree(Tree::new(mount)?))
     }
 
-    /// Takes back a layer that was begun, as far as it can be; what cannot stays as an operation row
-    /// for the next start.
-    fn undo(&self, slot: &Arc<GraphSlot>, id: &LayerId, chain: &[LayerRef], operation: i64) {
-        let layer = LayerRef {
-            id: id.clone(),
-            note: Note::default(),
-        };
-        let undone = slot
-            .remove(&layer, chain)
-            .and_then(|()| self.store.write(|tx| tx.end_operation(operation)));
-        if let Err(error) = undone {
-            tracing::warn!(layer = %id, driver = slot.name, %error, "a layer that failed could not be removed yet");
-        }
-    }
-
-    /// Takes back layers that were unpacked and shall not be recorded.
-    pub(crate) fn discard(&self, slot: &Arc<GraphSlot>, layers: Vec<Unrecorded>) {
-        for layer in layers.into_iter().rev() {
-            self.remove_record(slot, &layer.row.chain_id, &layer.replica.cache_id);
-            match layer.layer_ref() {
-                Ok(own) => self.undo(slot, &own.id, &[], layer.operation),
-                Err(error) => tracing::warn!(%error, "a layer's own reference is malformed"),
-            }
-        }
-    }
-
-    /// Removes a record's files unless they are another copy's by now.
-    fn remove_record(&self, slot: &GraphSlot, chain_id: &str, cache_id: &str) {
-        let _files = lock(&self.files);
-        if !record::check(&self.paths, &slot.folder, chain_id, cache_id)
-            .is_err_and(|e| e.kind == longshore_core::ErrorKind::Corrupt)
-        {
-            record::remove(&self.paths, &slot.folder, chain_id);
-        }
-    }
-
-    /// Takes back a copy of a layer that another operation recorded first.
-    pub(crate) fn discard_copy(&self, slot: &Arc<GraphSlot>, layer: &Unrecorded) {
-        if let Ok(own) = layer.layer_ref() {
-            self.undo(slot, &own.id, &[], layer.operation);
-        }
-        let _files = lock(&self.files);
-        if let Ok(Some(kept)) = self.sealed_replica(&layer.row.chain_id, &slot.name)
-            && record::check(&self.paths, &slot.folder, &layer.row.chain_id, &kept.cache_id).is_err()
-        {
-            record::rename_cache_id(&self.paths, &slot.folder, &layer.row.chain_id, &kept.cache_id);
-        }
-    }
-
     /// Makes unpacked layers durable: one flush of the file system that holds them.
     pub(crate) fn sync(&self, slot: &GraphSlot) -> Result<()> {
         if crate::naive("layer-sync") {
@@ -363,84 +360,6 @@ impl Layers {
             tx.put_layer(&layer.row)?;
             tx.put_replica(&layer.replica)?;
             tx.end_operation(layer.operation)?;
-        }
-        Ok(())
-    }
-
-    /// Removes every layer that nothing refers to any more, with all its replicas. Answers the chain
-    /// IDs, topmost first.
-    pub(crate) fn prune(&self) -> Result<Vec<String>> {
-        let mut removed = Vec::new();
-        loop {
-            let unused = self.store.read(|tx| tx.unused_layers())?;
-            let before = removed.len();
-            for chain_id in unused {
-                if self.remove_layer(&chain_id)? {
-                    removed.push(chain_id);
-                }
-            }
-            if removed.len() == before {
-                return Ok(removed);
-            }
-        }
-    }
-
-    /// Removes a layer when nothing refers to it. That is asked in the same change that removes it:
-    /// an image or a container may have come meanwhile. Answers whether it went.
-    fn remove_layer(&self, chain_id: &str) -> Result<bool> {
-        // Kept locked until the record is gone: who pins it after that does not find it.
-        let pins = lock(&self.pins);
-        if pins.contains_key(chain_id) {
-            return Ok(false);
-        }
-        // The record goes first: a crash after it leaves trees without a record, which the next
-        // start removes; the other way round would leave a record without a tree.
-        let (replicas, operations) = self.store.write(|tx| {
-            if !tx.unused_layers()?.iter().any(|unused| unused == chain_id) || used_by_container(tx, chain_id)? {
-                return Ok((Vec::new(), None));
-            }
-            let replicas = tx.replicas(chain_id)?;
-            let operations = replicas
-                .iter()
-                .map(|replica| tx.begin_operation("layer", &replica.driver, &replica.cache_id, "{}"))
-                .collect::<Result<Vec<_>>>()?;
-            tx.remove_layer(chain_id)?;
-            Ok((replicas, Some(operations)))
-        })?;
-        drop(pins);
-        let Some(operations) = operations else {
-            return Ok(false);
-        };
-        for (replica, operation) in replicas.iter().zip(operations) {
-            let own = layer_ref(replica)?;
-            let done = self.drivers.graph(&replica.driver).and_then(|slot| {
-                self.remove_record(&slot, chain_id, &replica.cache_id);
-                slot.remove(&own, &[])?;
-                self.store.write(|tx| tx.end_operation(operation))
-            });
-            if let Err(error) = done {
-                tracing::warn!(chain_id, driver = replica.driver, %error, "a replica could not be removed yet");
-            }
-        }
-        Ok(true)
-    }
-
-    /// Undoes what an engine that died had begun, and puts right what does not agree.
-    pub(crate) fn recover(&self) -> Result<()> {
-        for operation in self.store.read(|tx| tx.operations())? {
-            if operation.kind != "layer" {
-                continue;
-            }
-            let slot = match self.drivers.graph(&operation.driver) {
-                Ok(slot) => slot,
-                Err(error) => {
-                    tracing::warn!(driver = operation.driver, %error, "an unfinished layer waits for its driver");
-                    continue;
-                }
-            };
-            let id = LayerId::parse(operation.object.clone())?;
-            record::remove_by_cache_id(&self.paths, &slot.folder, id.as_str());
-            self.undo(&slot, &id, &[], operation.id);
         }
         Ok(())
     }
@@ -466,6 +385,11 @@ impl Layers {
         slot.remove(layer, &[])
     }
 
+    /// Takes up the lease of a container that outlived the engine that started it.
+    pub(crate) fn hold(&self, driver: &str, layer: &str, container: &str) -> Lease {
+        Lease::Held(self.actives.hold(driver, layer, container))
+    }
+
     /// Activates a layer, or shares its activation.
     pub(crate) fn activate(
         &self,
@@ -478,10 +402,10 @@ impl Layers {
     }
 }
 
-/// A container's layer stands on its image's chain even when the image was removed by force.
-fn used_by_container(tx: &Tx<'_>, chain_id: &str) -> Result<bool> {
-    let needle = format!("\"{chain_id}\"");
-    Ok(tx.containers()?.iter().any(|container| container.doc.contains(&needle)))
+/// No driver holds this layer whole.
+fn lost(row: &LayerRow) -> Error {
+    Error::corrupt(format!("no driver holds a whole copy of layer {}", row.chain_id))
+        .hint("load or import the image again: only what is missing is unpacked")
 }
 
 fn parse_chain(text: &str) -> Result<ChainId> {

@@ -28,7 +28,7 @@ impl Tx<'_> {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
-    /// Adds a container; its name is free or this fails.
+    /// Adds a container, and with it the leases of its layers; its name is free or this fails.
     pub(crate) fn add_container(&self, row: &ContainerRow) -> Result<()> {
         let holder: Option<String> = self
             .inner
@@ -45,7 +45,7 @@ impl Tx<'_> {
             "INSERT INTO containers (id, name, doc) VALUES (?1, ?2, ?3)",
             params![row.id, row.name, row.doc],
         )?;
-        Ok(())
+        self.add_leases(row)
     }
 
     pub(crate) fn update_container(&self, row: &ContainerRow) -> Result<()> {
@@ -58,6 +58,6 @@ impl Tx<'_> {
 
     pub(crate) fn remove_container(&self, id: &str) -> Result<()> {
         self.inner.execute("DELETE FROM containers WHERE id = ?1", [id])?;
-        Ok(())
+        self.remove_leases(id)
     }
 }

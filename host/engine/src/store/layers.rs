@@ -15,50 +15,42 @@ pub(crate) struct LayerRow {
     pub(crate) size: i64,
 }
 
-/// What state a replica is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ReplicaState {
-    /// Whole and sealed.
-    Sealed,
-    /// Found damaged or missing; never used again.
-    Lost,
-}
-
-impl ReplicaState {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Sealed => "sealed",
-            Self::Lost => "lost",
-        }
-    }
-}
-
-/// One driver's copy of a layer.
+/// One driver's whole and sealed copy of a layer.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ReplicaRow {
     pub(crate) chain_id: String,
     pub(crate) driver: String,
     pub(crate) cache_id: String,
-    pub(crate) state: ReplicaState,
     pub(crate) note: Vec<u8>,
+    /// What its tree is known by; an engine of the first layout wrote none.
+    pub(crate) seal: Option<String>,
+    /// The epoch in which it was made or last compared with its seal.
+    pub(crate) epoch: i64,
+}
+
+/// A copy that was found unlike its seal. Its tree stays as it is, and is never used again.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct DamagedRow {
+    pub(crate) chain_id: String,
+    pub(crate) driver: String,
+    pub(crate) cache_id: String,
+    /// What was found.
+    pub(crate) what: String,
 }
 
 fn replica(row: &rusqlite::Row<'_>) -> rusqlite::Result<ReplicaRow> {
-    let state: String = row.get(3)?;
     Ok(ReplicaRow {
         chain_id: row.get(0)?,
         driver: row.get(1)?,
         cache_id: row.get(2)?,
-        state: if state == "sealed" {
-            ReplicaState::Sealed
-        } else {
-            ReplicaState::Lost
-        },
-        note: row.get(4)?,
+        note: row.get(3)?,
+        seal: row.get(4)?,
+        epoch: row.get(5)?,
     })
 }
 
-const REPLICA: &str = "SELECT chain_id, driver, cache_id, state, note FROM replicas";
+// An engine of the first layout knew replicas that were lost; none of them is used.
+const REPLICA: &str = "SELECT chain_id, driver, cache_id, note, seal, epoch FROM replicas WHERE state = 'sealed'";
 
 impl Tx<'_> {
     pub(crate) fn layer(&self, chain_id: &str) -> Result<Option<LayerRow>> {
@@ -126,7 +118,7 @@ impl Tx<'_> {
         Ok(self
             .inner
             .query_row(
-                &format!("{REPLICA} WHERE chain_id = ?1 AND driver = ?2"),
+                &format!("{REPLICA} AND chain_id = ?1 AND driver = ?2"),
                 [chain_id, driver],
                 replica,
             )
@@ -136,16 +128,81 @@ impl Tx<'_> {
     pub(crate) fn replicas(&self, chain_id: &str) -> Result<Vec<ReplicaRow>> {
         let mut statement = self
             .inner
-            .prepare(&format!("{REPLICA} WHERE chain_id = ?1 ORDER BY driver"))?;
+            .prepare(&format!("{REPLICA} AND chain_id = ?1 ORDER BY driver"))?;
         let rows = statement.query_map([chain_id], replica)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Every replica of every layer.
+    pub(crate) fn all_replicas(&self) -> Result<Vec<ReplicaRow>> {
+        let mut statement = self.inner.prepare(REPLICA)?;
+        let rows = statement.query_map([], replica)?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
     pub(crate) fn put_replica(&self, row: &ReplicaRow) -> Result<()> {
         self.inner.execute(
-            "INSERT OR REPLACE INTO replicas (chain_id, driver, cache_id, state, note) VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![row.chain_id, row.driver, row.cache_id, row.state.as_str(), row.note],
+            "INSERT OR REPLACE INTO replicas (chain_id, driver, cache_id, state, note, seal, epoch) \
+             VALUES (?1, ?2, ?3, 'sealed', ?4, ?5, ?6)",
+            params![row.chain_id, row.driver, row.cache_id, row.note, row.seal, row.epoch],
         )?;
         Ok(())
+    }
+
+    /// Notes that a replica was found to be as its seal says.
+    pub(crate) fn note_checked(&self, cache_id: &str, epoch: i64) -> Result<()> {
+        self.inner.execute(
+            "UPDATE replicas SET epoch = ?2 WHERE cache_id = ?1",
+            params![cache_id, epoch],
+        )?;
+        Ok(())
+    }
+
+    /// Puts a replica aside: it is damaged.
+    pub(crate) fn isolate(&self, row: &ReplicaRow, what: &str) -> Result<()> {
+        self.inner.execute(
+            "DELETE FROM replicas WHERE chain_id = ?1 AND driver = ?2 AND cache_id = ?3",
+            params![row.chain_id, row.driver, row.cache_id],
+        )?;
+        self.inner.execute(
+            "INSERT OR REPLACE INTO damaged (driver, cache_id, chain_id, note, what) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![row.driver, row.cache_id, row.chain_id, row.note, what],
+        )?;
+        Ok(())
+    }
+
+    /// Every damaged replica.
+    pub(crate) fn damaged(&self) -> Result<Vec<DamagedRow>> {
+        let mut statement = self
+            .inner
+            .prepare("SELECT chain_id, driver, cache_id, what FROM damaged ORDER BY chain_id, driver")?;
+        let rows = statement.query_map([], |row| {
+            Ok(DamagedRow {
+                chain_id: row.get(0)?,
+                driver: row.get(1)?,
+                cache_id: row.get(2)?,
+                what: row.get(3)?,
+            })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Takes the damaged replicas of a layer out of the table: driver and cache ID of each.
+    pub(crate) fn take_damaged(&self, chain_id: &str) -> Result<Vec<(String, String)>> {
+        let mut statement = self
+            .inner
+            .prepare("DELETE FROM damaged WHERE chain_id = ?1 RETURNING driver, cache_id")?;
+        let rows = statement.query_map([chain_id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Every cache ID of a driver that a row speaks of.
+    pub(crate) fn known_cache_ids(&self, driver: &str) -> Result<std::collections::HashSet<String>> {
+        let mut statement = self.inner.prepare(
+            "SELECT cache_id FROM replicas WHERE driver = ?1 UNION SELECT cache_id FROM damaged WHERE driver = ?1 \
+             UNION SELECT object FROM operations WHERE driver = ?1 UNION SELECT layer FROM leases",
+        )?;
+        let rows = statement.query_map([driver], |row| row.get(0))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 }

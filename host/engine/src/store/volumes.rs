@@ -41,8 +41,9 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Removes a volume's row, and its secrets.
     pub(crate) fn remove_volume(&self, name: &str) -> Result<()> {
         self.inner.execute("DELETE FROM volumes WHERE name = ?1", [name])?;
-        Ok(())
+        self.remove_secrets(name)
     }
 }

@@ -1,4 +1,6 @@
-//! Volumes: names and options in the store, content with their drivers.
+//! Volumes: names and options in the store, content with their drivers, secrets apart ([`secret`]).
+
+mod secret;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -17,12 +19,17 @@ use crate::error::{Error, Result};
 use crate::paths::{Paths, random};
 use crate::store::{Store, VolumeRow};
 use crate::time::now;
+use secret::Secrets;
 
 /// What is kept of a volume.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Record {
     driver: String,
+    /// Without the secrets.
     options: BTreeMap<String, String>,
+    /// Which options are secrets.
+    #[serde(default)]
+    secrets: Vec<String>,
     labels: HashMap<String, String>,
     note: Vec<u8>,
     created: String,
@@ -39,10 +46,7 @@ impl Record {
     }
 
     fn option_values(&self) -> Vec<OptionValue> {
-        self.options
-            .iter()
-            .map(|(name, value)| OptionValue::text(name, value))
-            .collect()
+        secret::values(&self.options, &self.secrets)
     }
 }
 
@@ -132,9 +136,15 @@ impl Volumes {
         anonymous: bool,
     ) -> Result<()> {
         let checked = VolumeName::parse(name)?;
-        if let Ok(there) = self.record(name) {
-            let same = (options.is_empty() || there.options == options.clone().into_iter().collect::<BTreeMap<_, _>>())
-                && driver.is_none_or(|driver| driver == there.driver);
+        let there = self.record(name).ok();
+        let slot = self
+            .drivers
+            .volume(driver.or(there.as_ref().map(|there| there.driver.as_str())))?;
+        let unsaid = options.is_empty();
+        let (options, secrets) = secret::cut(options, slot.options())?;
+        if let Some(there) = there {
+            let same =
+                slot.name == there.driver && (unsaid || (there.options == options && self.secrets(name)? == secrets));
             return if same {
                 Ok(())
             } else {
@@ -145,10 +155,10 @@ impl Volumes {
                 .hint("remove it first, or choose another name"))
             };
         }
-        let slot = self.drivers.volume(driver)?;
         let mut record = Record {
             driver: slot.name.clone(),
-            options: options.into_iter().collect(),
+            options,
+            secrets: secrets.names(),
             labels,
             note: Vec::new(),
             created: now(),
@@ -167,6 +177,9 @@ impl Volumes {
             };
             self.store.write(|tx| {
                 tx.put_volume(&row)?;
+                for (option, value) in secrets.iter() {
+                    tx.put_secret(name, option, value)?;
+                }
                 tx.end_operation(operation)
             })
         });
@@ -174,6 +187,10 @@ impl Volumes {
             self.undo(&record, name, operation);
         }
         made
+    }
+
+    fn secrets(&self, name: &str) -> Result<Secrets> {
+        Ok(self.store.read(|tx| tx.secrets(name))?.into())
     }
 
     fn undo(&self, record: &Record, name: &str, operation: i64) {
@@ -263,9 +280,16 @@ impl Volumes {
             created_at: Some(record.created.clone()),
             labels: record.labels.clone(),
             scope: Some(models::VolumeScopeEnum::LOCAL),
-            options: record.options.clone().into_iter().collect(),
+            options: secret::shown(&record.options, &record.secrets),
             ..Default::default()
         }
+    }
+
+    /// What a volume's own folder takes on disk.
+    pub(crate) fn usage(&self, name: &str) -> Result<u64> {
+        let record = self.record(name)?;
+        let slot = self.drivers.volume(Some(&record.driver))?;
+        slot.usage(&VolumeName::parse(name)?)
     }
 
     /// Docker's mount point: where a plain volume's content lies.
@@ -302,7 +326,10 @@ impl Volumes {
             Some(fd) => (fd, None),
             None => {
                 let id = MountId::parse(container)?;
-                let (fd, mounted) = slot.mount(&record.volume_ref(name)?, &id, mount.read_only, others)?;
+                let secrets = self.secrets(name)?;
+                let (fd, mounted) = slot.mount(&record.volume_ref(name)?, &id, mount.read_only, others, &|n| {
+                    secrets.get(n)
+                })?;
                 (fd, Some(mounted))
             }
         };
@@ -348,6 +375,7 @@ impl Volumes {
                 let record = Record {
                     driver: operation.driver.clone(),
                     options: BTreeMap::new(),
+                    secrets: Vec::new(),
                     labels: HashMap::new(),
                     note: Vec::new(),
                     created: String::new(),

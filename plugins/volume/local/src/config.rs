@@ -1,7 +1,8 @@
 //! Docker's options of the local driver, and the sort of volume that they make.
 
-use longshore_plugin::driver::{OptionKind, OptionScope, OptionSpec, OptionValue};
+use longshore_plugin::driver::{OptionContent, OptionKind, OptionScope, OptionSpec, OptionValue};
 use longshore_plugin::steps::{MountOption, OptionText};
+use longshore_plugin::types::SecretRef;
 use longshore_plugin::{Error, Result};
 
 /// What a volume is.
@@ -54,6 +55,12 @@ pub(crate) fn specs() -> Vec<OptionSpec> {
             OptionKind::HostPath,
             "what is mounted: a path of the host, tmpfs, or a server's export",
         ),
+        (
+            "o.password",
+            OptionKind::Secret,
+            "the password of a cifs share; password=… in o is the same",
+        ),
+        ("o.pass", OptionKind::Secret, "the same by cifs's other name for it"),
     ]
     .into_iter()
     .map(|(name, kind, help)| OptionSpec {
@@ -72,9 +79,13 @@ impl Sort {
     pub(crate) fn read(values: &[OptionValue]) -> Result<Self> {
         let mut given = Given::default();
         for option in values {
-            let text = option
-                .as_text()
-                .ok_or_else(|| Error::invalid(format!("option {} must be plain text", option.name)))?;
+            let text = match &option.value {
+                OptionContent::Text(text) => text,
+                OptionContent::Secret(number) => {
+                    given.secret(&option.name, *number)?;
+                    continue;
+                }
+            };
             let slot = match option.name.as_str() {
                 "type" => &mut given.fs,
                 "o" => &mut given.options,
@@ -85,7 +96,7 @@ impl Sort {
                     )));
                 }
             };
-            *slot = Some(text.to_owned());
+            *slot = Some(text.clone());
         }
         given.sort()
     }
@@ -96,10 +107,25 @@ struct Given {
     fs: Option<String>,
     options: Option<String>,
     device: Option<String>,
+    password: Option<SecretRef>,
 }
 
 impl Given {
+    /// Takes a secret, of which only the number is known here.
+    fn secret(&mut self, name: &str, number: SecretRef) -> Result<()> {
+        if !matches!(name, "o.password" | "o.pass") {
+            return Err(Error::invalid(format!("option {name} must be plain text")));
+        }
+        if self.password.replace(number).is_some() {
+            return Err(Error::invalid("o: password and pass are one option, given twice"));
+        }
+        Ok(())
+    }
+
     fn sort(self) -> Result<Sort> {
+        if self.password.is_some() && self.fs.as_deref() != Some("cifs") {
+            return Err(Error::invalid("o=password is for type cifs alone"));
+        }
         if self.fs.is_none() && self.options.is_none() && self.device.is_none() {
             return Ok(Sort::Plain);
         }
@@ -122,7 +148,7 @@ impl Given {
                 options: mount_options(&words, &["size", "nr_inodes", "mode", "uid", "gid", "noswap", "huge"])?,
             }),
             "nfs" | "nfs4" => nfs(&device, &words, read_only),
-            "cifs" => cifs(&device, &words, read_only),
+            "cifs" => cifs(&device, &words, self.password, read_only),
             "none" => Err(Error::invalid(
                 "missing required option: \"type\" (or o=bind for a path of the host)",
             )),
@@ -135,7 +161,9 @@ impl Given {
 
 fn bind(device: String, words: &[&str], read_only: bool) -> Result<Sort> {
     if let Some(word) = words.iter().find(|w| !matches!(**w, "bind" | "rbind" | "ro" | "rw")) {
-        return Err(Error::invalid(format!("o={word} is not an option of a bind")));
+        // The key alone: what is no option here may be a secret.
+        let key = word.split('=').next().unwrap_or_default();
+        return Err(Error::invalid(format!("o={key} is not an option of a bind")));
     }
     if !device.starts_with('/') {
         return Err(Error::invalid(format!("device {device:?} must be an absolute path")));
@@ -169,39 +197,35 @@ fn nfs(device: &str, words: &[&str], read_only: bool) -> Result<Sort> {
     })
 }
 
-fn cifs(device: &str, words: &[&str], read_only: bool) -> Result<Sort> {
+fn cifs(device: &str, words: &[&str], password: Option<SecretRef>, read_only: bool) -> Result<Sort> {
     let (server, path) = device
         .strip_prefix("//")
         .and_then(|rest| rest.split_once('/'))
         .ok_or_else(|| Error::invalid(format!("device {device:?} must be //server/share")))?;
-    if let Some(word) = words
-        .iter()
-        .find(|w| w.starts_with("password=") || w.starts_with("pass="))
-    {
-        let key = word.split('=').next().unwrap_or_default();
-        return Err(Error::unsupported(format!(
-            "{key} in a volume's options would be recorded in clear text, and the secret store is not there yet"
-        )));
-    }
     let rest: Vec<&str> = words.iter().copied().filter(|w| !w.starts_with("addr=")).collect();
+    let mut options = mount_options(
+        &rest,
+        &[
+            "username",
+            "domain",
+            "vers",
+            "uid",
+            "gid",
+            "file_mode",
+            "dir_mode",
+            "sec",
+            "seal",
+        ],
+    )?;
+    options.extend(password.map(|number| MountOption {
+        key: "password".into(),
+        value: OptionText::Secret(number),
+    }));
     Ok(Sort::Remote {
         fs: "cifs",
         server: server.to_owned(),
         path: format!("/{path}"),
-        options: mount_options(
-            &rest,
-            &[
-                "username",
-                "domain",
-                "vers",
-                "uid",
-                "gid",
-                "file_mode",
-                "dir_mode",
-                "sec",
-                "seal",
-            ],
-        )?,
+        options,
         read_only,
     })
 }
@@ -261,6 +285,32 @@ mod tests {
     }
 
     #[test]
+    fn the_password_of_a_share_is_a_number_that_the_plan_names() {
+        let with = |fs: &str, name: &str| {
+            let mut options: Vec<OptionValue> = [("type", fs), ("device", "//h/s"), ("o", "username=u")]
+                .map(|(k, v)| OptionValue::text(k, v))
+                .to_vec();
+            options.push(OptionValue {
+                name: name.into(),
+                value: OptionContent::Secret(SecretRef(4)),
+            });
+            Sort::read(&options)
+        };
+        for name in ["o.password", "o.pass"] {
+            let Sort::Remote { options, .. } = with("cifs", name).unwrap() else {
+                panic!("not a remote");
+            };
+            let wanted = MountOption {
+                key: "password".into(),
+                value: OptionText::Secret(SecretRef(4)),
+            };
+            assert!(options.contains(&wanted), "{options:?}");
+        }
+        assert!(with("nfs", "o.password").is_err());
+        assert!(with("cifs", "device").is_err());
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (pairs, message) in [
             (vec![("size", "1")], "invalid option: \"size\""),
@@ -274,7 +324,11 @@ mod tests {
             (vec![("type", "nfs"), ("device", ":/x")], "needs its server"),
             (
                 vec![("type", "cifs"), ("device", "//h/s"), ("o", "password=x")],
-                "password in",
+                "o=password is not allowed",
+            ),
+            (
+                vec![("o", "bind,Password=x"), ("device", "/srv")],
+                "o=Password is not an option of a bind",
             ),
         ] {
             let error = read(&pairs).unwrap_err();
