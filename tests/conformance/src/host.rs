@@ -16,6 +16,8 @@ use crate::{CaseResult, Failure, check};
 #[derive(Debug)]
 pub struct Place {
     _folder: tempfile::TempDir,
+    /// What the root lies on, when that is mounted nowhere else.
+    _mount: Option<OwnedFd>,
     /// The root.
     pub root: Root,
     /// Its path.
@@ -35,12 +37,34 @@ impl Place {
             None => tempfile::tempdir()?,
         };
         let path = folder.path().join("root");
+        Self::at(folder, path, None)
+    }
+
+    /// As [`Self::new`], on a file system in memory that holds so many bytes and files. It is mounted
+    /// nowhere and goes with the value.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn in_memory(bytes: u64, files: u64) -> Result<Self, Failure> {
+        let made = || -> longshore_sys::Result<OwnedFd> {
+            let memory = longshore_sys::mount::Context::open("tmpfs")?;
+            memory.set_text("size", bytes.to_string().as_bytes())?;
+            memory.set_text("nr_inodes", files.to_string().as_bytes())?;
+            memory.mount()
+        };
+        let mount = made().map_err(|error| Failure::Differs(format!("cannot mount a tmpfs: {error}")))?;
+        let path = inside(&mount, "root");
+        Self::at(tempfile::tempdir()?, path, Some(mount))
+    }
+
+    fn at(folder: tempfile::TempDir, path: PathBuf, mount: Option<OwnedFd>) -> Result<Self, Failure> {
         fs::create_dir(&path)?;
         let sentinel = folder.path().join("sentinel");
         fs::write(&sentinel, "untouched")?;
         Ok(Self {
             root: Root::open(&path)?,
             _folder: folder,
+            _mount: mount,
             path,
             sentinel,
         })
@@ -161,4 +185,55 @@ impl Traces {
             format!("{} descriptors were left open", now.descriptors - self.descriptors)
         })
     }
+}
+
+/// What a driver says of itself: the same at each call, and what its manifest says.
+pub(crate) fn check_description(loaded: &Loaded, kind: &str) -> CaseResult {
+    let described = loaded.description();
+    check(!described.name.is_empty() && described.kind == kind, || {
+        "it has no name or another kind".into()
+    })?;
+    check(described.areas.len() <= 16, || "more than 16 areas".into())?;
+    check(described.concurrency > 0, || "it takes no calls".into())?;
+    check(loaded.describe()? == *described, || {
+        "it describes itself otherwise at the second call".into()
+    })?;
+    match loaded.manifest() {
+        Some(manifest) => check(
+            manifest.name == described.name && manifest.version == described.version && manifest.kind() == kind,
+            || "the manifest says otherwise".into(),
+        ),
+        None => Ok(()),
+    }
+}
+
+/// The driver's judgement of a machine that has nothing.
+pub(crate) fn probe_on_a_bare_machine(
+    loaded: &Loaded,
+    place: &Place,
+    options: &[OptionValue],
+) -> Result<longshore_core::driver::Probed, Failure> {
+    let bare = Facts {
+        filesystem: "none".into(),
+        d_type: Some(false),
+        trusted_xattrs: Some(false),
+        user_xattrs: Some(false),
+        reflink: Some(false),
+        filesystems: vec![],
+        overlay: vec![],
+        overlay_mounts: Some(false),
+        kernel: "2.6.0".into(),
+        network: None,
+    };
+    Ok(loaded.probe(Some(place.descriptor()?), &place.path, options.to_vec(), bare)?)
+}
+
+/// Every reason has a remedy, and there is one.
+pub(crate) fn check_remedies(probed: &longshore_core::driver::Probed) -> CaseResult {
+    check(!probed.reasons.is_empty(), || "no reason is told".into())?;
+    probed.reasons.iter().try_for_each(|reason| {
+        check(!reason.what.is_empty() && !reason.remedy.is_empty(), || {
+            format!("{:?} has no remedy", reason.what)
+        })
+    })
 }

@@ -17,6 +17,8 @@ pub mod host;
 pub mod report;
 pub mod volume;
 
+mod trouble;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

@@ -40,6 +40,10 @@ fn main() -> ExitCode {
         for name in names(kind) {
             println!("{name}");
         }
+        println!("\nnot yet in the interface:");
+        for case in longshore_conformance::deferred::of(kind) {
+            println!("{} ({})", case.name, case.part);
+        }
         return ExitCode::SUCCESS;
     }
     match prove(&arguments) {

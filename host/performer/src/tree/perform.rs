@@ -221,16 +221,30 @@ fn removal(at: &Place, scope: &Scope<'_>) -> Result<()> {
         check_shared(&spot, found.kind, scope)?;
     }
     if found.is_directory() {
-        let trash = scope.root.own(TRASH)?;
-        let name = remove::fresh_name()?;
-        path::rename(&spot.parent, &spot.name, &trash, &name, Target::Keep)
-            .during(format_args!("move {} to the trash", shown(&spot.path)))?;
-        drafts(&spot)?;
-        remove::whatever(trash.as_fd(), &name)?;
-        return Ok(());
+        return match scope.root.own(TRASH) {
+            Ok(trash) => {
+                let name = remove::fresh_name()?;
+                path::rename(&spot.parent, &spot.name, &trash, &name, Target::Keep)
+                    .during(format_args!("move {} to the trash", shown(&spot.path)))?;
+                drafts(&spot)?;
+                remove::whatever(trash.as_fd(), &name).map(drop)
+            }
+            // No room for the trash's own folder, and removing is what makes room.
+            Err(error) if error.kind == ErrorKind::Exhausted => without_trash(&spot),
+            Err(error) => Err(error),
+        };
     }
     remove::whatever(spot.parent.as_fd(), &spot.name)?;
     drafts(&spot)
+}
+
+/// Takes a tree from its place under the name of a half-made new version, which nobody takes for the
+/// thing itself and which goes with the next removal there.
+fn without_trash(spot: &Spot) -> Result<()> {
+    drafts(spot)?;
+    path::rename(&spot.parent, &spot.name, &spot.parent, &spot.draft()?, Target::Keep)
+        .during(format_args!("move {} aside", shown(&spot.path)))?;
+    drafts(spot)
 }
 
 /// A half-made new version goes together with what it was to become.

@@ -1,35 +1,77 @@
 //! Cases of what a layer holds and shows.
 
+use longshore_performer::sink::Node;
+
 use super::*;
 
-pub(super) fn unpack_keeps_modes_times_links_and_content(bench: &Bench) -> CaseResult {
+pub(super) fn unpack_keeps_modes_owners_times_xattrs_links_devices_holes(bench: &Bench) -> CaseResult {
+    let marked = [(b"user.mark".to_vec(), b"value".to_vec())];
     let base = bench.sealed('a', &[], |sink| {
         sink.directory(b"d", &attributes(0o1777))?;
-        put(sink, "d/f", "content")?;
+        let owned = Attributes {
+            uid: 1000,
+            gid: 1001,
+            xattrs: &marked,
+            ..attributes(0o640)
+        };
+        sink.file(b"d/f", &owned, 7, &mut &b"content"[..])?;
         sink.hardlink(b"d/h", b"d/f")?;
         sink.symlink(b"l", b"d/f", &attributes(0o777))?;
         sink.file(b"s", &attributes(0o4755), 1, &mut &b"x"[..])?;
+        sink.node(b"null", Node::Character { major: 1, minor: 3 }, &attributes(0o666))?;
+        sink.node(b"pipe", Node::Fifo, &attributes(0o600))?;
+        sink.sparse_file(b"hole", &attributes(0o644), 1 << 30, &[(1 << 29, 1)], &mut &b"x"[..])?;
         Ok(())
     })?;
-    bench.with(&base, Access::Read, |top| {
-        let metadata = |name: &str| fs::symlink_metadata(top.join(name));
-        check(metadata("d")?.mode() & 0o7777 == 0o1777, || {
-            "a folder's mode differs".into()
-        })?;
-        check(metadata("s")?.mode() & 0o7777 == 0o4755, || {
-            "a setuid bit is lost".into()
-        })?;
-        check(metadata("d/f")?.ino() == metadata("d/h")?.ino(), || {
-            "a hard link is two files".into()
-        })?;
-        check(metadata("d/f")?.mtime() == 1_600_000_000, || "a time differs".into())?;
-        check(fs::read_link(top.join("l"))? == Path::new("d/f"), || {
-            "a link leads elsewhere".into()
-        })?;
-        check(fs::read_to_string(top.join("d/h"))? == "content", || {
-            "content differs".into()
-        })
+    bench.with(&base, Access::Read, as_unpacked)?;
+    let container = bench.container('b', &base.below())?;
+    bench.with(&container, Access::Write, as_unpacked)
+}
+
+fn as_unpacked(top: &Path) -> CaseResult {
+    use std::os::unix::fs::FileTypeExt as _;
+    let metadata = |name: &str| fs::symlink_metadata(top.join(name));
+    check(metadata("d")?.mode() & 0o7777 == 0o1777, || {
+        "a folder's mode differs".into()
+    })?;
+    check(metadata("s")?.mode() & 0o7777 == 0o4755, || {
+        "a setuid bit is lost".into()
+    })?;
+    let file = metadata("d/f")?;
+    check((file.uid(), file.gid()) == (1000, 1001), || "an owner differs".into())?;
+    check(file.ino() == metadata("d/h")?.ino(), || {
+        "a hard link is two files".into()
+    })?;
+    check((file.mtime(), file.mtime_nsec()) == (1_600_000_000, 5), || {
+        "a time differs".into()
+    })?;
+    check(metadata("d")?.mtime() == 1_600_000_000, || {
+        "a folder's time differs".into()
+    })?;
+    check(fs::read_link(top.join("l"))? == Path::new("d/f"), || {
+        "a link leads elsewhere".into()
+    })?;
+    check(fs::read_to_string(top.join("d/h"))? == "content", || {
+        "content differs".into()
+    })?;
+    let mark = attribute(&top.join("d/f"), "user.mark")?;
+    check(mark == b"value", || format!("an attribute is {mark:?}"))?;
+    let null = metadata("null")?;
+    check(null.file_type().is_char_device() && null.rdev() == 0x103, || {
+        "a device is another one".into()
+    })?;
+    check(metadata("pipe")?.file_type().is_fifo(), || "a pipe is none".into())?;
+    let hole = metadata("hole")?;
+    check(hole.len() == 1 << 30 && hole.blocks() * 512 < 1 << 20, || {
+        format!("a hole takes {} blocks", hole.blocks())
     })
+}
+
+/// The value of an extended attribute.
+fn attribute(path: &Path, name: &str) -> Result<Vec<u8>> {
+    let mut value = [0; 256];
+    let length = rustix::fs::lgetxattr(path, name, &mut value[..]).map_err(std::io::Error::from)?;
+    Ok(value.get(..length).unwrap_or_default().to_vec())
 }
 
 pub(super) fn unpack_over_a_parent_replaces_file_by_directory_and_back(bench: &Bench) -> CaseResult {
@@ -117,25 +159,75 @@ pub(super) fn a_hardlink_across_layers_is_not_shared_for_writing(bench: &Bench) 
     })
 }
 
-pub(super) fn names_that_are_not_utf8_survive(bench: &Bench) -> CaseResult {
-    use std::os::unix::ffi::OsStrExt;
-    let name = b"\xff\xfe\n";
+pub(super) fn names_that_look_like_whiteouts_or_are_not_utf8_survive(bench: &Bench) -> CaseResult {
+    use std::os::unix::ffi::OsStrExt as _;
+    let long = "n".repeat(255);
+    let names: [&[u8]; 5] = [b"\xff\xfe\n", b".wh.name", b".wh..wh..opq", b" ", long.as_bytes()];
     let base = bench.sealed('a', &[], |sink| {
-        Ok(sink.file(name, &attributes(0o600), 1, &mut &b"x"[..])?)
+        for name in names {
+            sink.file(name, &attributes(0o600), 1, &mut &b"x"[..])?;
+        }
+        put(sink, "name", "stays")
     })?;
-    bench.with(&base, Access::Read, |top| {
-        check(top.join(std::ffi::OsStr::from_bytes(name)).exists(), || {
-            "the name is another one".into()
-        })
+    let container = bench.container('b', &base.below())?;
+    for (made, access) in [(&base, Access::Read), (&container, Access::Write)] {
+        bench.with(made, access, |top| {
+            for name in names {
+                check(top.join(std::ffi::OsStr::from_bytes(name)).exists(), || {
+                    format!("{:?} is gone", String::from_utf8_lossy(name))
+                })?;
+            }
+            check(top.join("name").exists(), || "a name was taken for a whiteout".into())
+        })?;
+    }
+    Ok(())
+}
+
+pub(super) fn the_images_root_mode_and_owner_show_in_the_container(bench: &Bench) -> CaseResult {
+    let base = bench.sealed('a', &[], |sink| {
+        let owned = Attributes {
+            uid: 5,
+            gid: 6,
+            ..attributes(0o711)
+        };
+        Ok(sink.directory(b"", &owned)?)
+    })?;
+    let child = bench.sealed('b', &base.below(), nothing)?;
+    let container = bench.container('c', &child.below())?;
+    let shown = bench.with(&container, Access::Write, |top| Ok(fs::metadata(top)?))?;
+    let found = (shown.mode() & 0o7777, shown.uid(), shown.gid());
+    check(found == (0o711, 5, 6), || {
+        format!("the root's mode is {:o}, its owner {}:{}", found.0, found.1, found.2)
     })
 }
 
-pub(super) fn the_images_root_mode_shows_in_the_container(bench: &Bench) -> CaseResult {
-    let base = bench.sealed('a', &[], |sink| Ok(sink.directory(b"", &attributes(0o711))?))?;
+/// Version 2 of the attribute: `cap_net_bind_service`, permitted and effective.
+const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+pub(super) fn file_capabilities_survive_commit_and_read(bench: &Bench) -> CaseResult {
+    let capable = [(b"security.capability".to_vec(), CAPABILITY.to_vec())];
+    let base = bench.sealed('a', &[], |sink| {
+        let capable = Attributes {
+            uid: 7,
+            gid: 7,
+            xattrs: &capable,
+            ..attributes(0o755)
+        };
+        Ok(sink.file(b"ping", &capable, 1, &mut &b"x"[..])?)
+    })?;
     let child = bench.sealed('b', &base.below(), nothing)?;
     let container = bench.container('c', &child.below())?;
-    let mode = bench.with(&container, Access::Write, |top| Ok(fs::metadata(top)?.mode() & 0o7777))?;
-    check(mode == 0o711, || format!("the root's mode is {mode:o}"))
+    for (made, access) in [
+        (&base, Access::Read),
+        (&child, Access::Read),
+        (&container, Access::Write),
+    ] {
+        let found = bench.with(made, access, |top| attribute(&top.join("ping"), "security.capability"))?;
+        check(found == CAPABILITY, || {
+            format!("for {access:?} its capabilities are {found:?}")
+        })?;
+    }
+    Ok(())
 }
 
 pub(super) fn write_goes_to_the_container_and_never_to_its_parents(bench: &Bench) -> CaseResult {
@@ -186,89 +278,4 @@ pub(super) fn write_access_is_really_writable(bench: &Bench) -> CaseResult {
         fs::rename(top.join("d/f"), top.join("d/g"))?;
         Ok(fs::remove_dir_all(top.join("d"))?)
     })
-}
-
-pub(super) fn forty_layers_read_the_top_one_first(bench: &Bench) -> CaseResult {
-    let mut below: Vec<LayerRef> = Vec::new();
-    for number in 0..40_usize {
-        let made = bench.create(&numbered(number)?, &below, Role::Layer)?;
-        bench.fill(&made, |sink| {
-            put(sink, "same", &number.to_string())?;
-            put(sink, &format!("own-{number}"), "x")
-        })?;
-        bench.commit(&made)?;
-        below = made.below();
-    }
-    let container = bench.container('c', &below)?;
-    bench.with(&container, Access::Write, |top| {
-        check(fs::read_to_string(top.join("same"))? == "39", || {
-            "not the top one shows".into()
-        })?;
-        check((0..40).all(|n| top.join(format!("own-{n}")).exists()), || {
-            "a layer is missing".into()
-        })
-    })
-}
-
-fn changed(bench: &Bench, container: &Filled) -> Result<Vec<(String, ChangeKind)>> {
-    let request = Changes {
-        layer: container.layer.clone(),
-        chain: container.chain.clone(),
-        after: None,
-    };
-    match bench.driver()?.changes(&Context::background(), request)? {
-        Changed::Page { changes, .. } => Ok(changes
-            .into_iter()
-            .map(|change| (change.path.to_string(), change.is))
-            .collect()),
-        Changed::Directory { at, whiteouts } => {
-            check(whiteouts == Whiteouts::Overlay, || {
-                "only overlay's whiteouts can be read here".into()
-            })?;
-            let folder = bench
-                .place
-                .root
-                .open_place(&bench.target.loaded.description().areas, &at)?;
-            let mut found = Vec::new();
-            longshore_performer::source::walk(std::os::fd::AsFd::as_fd(&folder), |entry| {
-                if !entry.path.is_empty() {
-                    let is = if entry.is_whiteout() {
-                        ChangeKind::Deleted
-                    } else {
-                        ChangeKind::Added
-                    };
-                    found.push((format!("/{}", String::from_utf8_lossy(entry.path)), is));
-                }
-                Ok(longshore_performer::source::Next::Continue)
-            })?;
-            Ok(found)
-        }
-    }
-}
-
-pub(super) fn changes_equal_what_was_done(bench: &Bench) -> CaseResult {
-    let base = bench.sealed('a', &[], |sink| {
-        put(sink, "gone", "x")?;
-        put(sink, "stays", "y")
-    })?;
-    let container = bench.container('b', &base.below())?;
-    bench.with(&container, Access::Write, |top| {
-        fs::remove_file(top.join("gone"))?;
-        Ok(fs::write(top.join("new"), "z")?)
-    })?;
-    let mut found = changed(bench, &container)?;
-    found.sort_by(|a, b| a.0.cmp(&b.0));
-    let expected = [
-        ("/gone".to_owned(), ChangeKind::Deleted),
-        ("/new".to_owned(), ChangeKind::Added),
-    ];
-    check(found == expected, || format!("it tells {found:?}"))
-}
-
-pub(super) fn changes_of_an_untouched_container_are_empty(bench: &Bench) -> CaseResult {
-    let base = bench.sealed('a', &[], |sink| put(sink, "f", "x"))?;
-    let container = bench.container('b', &base.below())?;
-    bench.with(&container, Access::Write, |top| Ok(fs::read(top.join("f")).map(drop)?))?;
-    let found = changed(bench, &container)?;
-    check(found.is_empty(), || format!("it tells {found:?}"))
 }

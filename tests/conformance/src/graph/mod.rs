@@ -1,59 +1,39 @@
-//! The graph suite. The list follows the contract's; cases of parts that are not in the interface yet
-//! (streams, limits, id-maps) come with them.
+//! The graph suite: every case of the contract's list but those of [`crate::deferred`].
 
+mod bench;
+mod changes;
 mod content;
 mod life;
+mod migration;
 mod plans;
+mod shapes;
+mod space;
+mod trouble;
 
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::sync::Arc;
 
 use longshore_core::driver::OptionValue;
 use longshore_core::graph::{
-    Access, Activate, Activated, ChangeKind, Changed, Changes, ChangesSupport, Collect, Commit, Create, Created,
-    Deactivate, Ended, GraphCapabilities, GraphDriver, LayerRef, List, Made, Remove, Role, Stat, State, Whiteouts,
+    Access, ChangeKind, ChangesSupport, Collect, Commit, Ended, LayerRef, List, Made, Remove, Role, Stat, State,
+    Whiteouts,
 };
-use longshore_core::steps::{Lower, MountPlan, Source, TreeStep};
+use longshore_core::steps::{Lower, MountPlan, Source};
 use longshore_core::types::{LayerId, Note};
 use longshore_core::{Context, ErrorKind};
-use longshore_performer::plan::{self, PlanScope};
-use longshore_performer::root::Tree;
-use longshore_performer::sink::{Attributes, Below, Time, TreeSink};
-use longshore_performer::tree::{self, Scope};
+use longshore_performer::plan;
+use longshore_performer::sink::{Attributes, Time, TreeSink};
+use longshore_performer::tree;
 
-use crate::host::{Place, grants, inside, tree as lines, unusable};
-use crate::{Case, CaseResult, Failure, Target, check, expect};
+use crate::host::{inside, tree as lines, unusable};
+use crate::{Case, CaseResult, Failure, check, expect};
+
+pub use bench::Bench;
+use bench::{Filled, request};
 
 type Result<T> = std::result::Result<T, Failure>;
-
-/// One case's driver over its fresh root.
-#[derive(Debug)]
-pub struct Bench {
-    target: Target,
-    place: Place,
-    grants: Vec<String>,
-    capabilities: GraphCapabilities,
-    unusable: Option<String>,
-}
-
-/// A layer that a case made: its reference and its chain.
-#[derive(Clone, Debug)]
-struct Filled {
-    layer: LayerRef,
-    chain: Vec<LayerRef>,
-}
-
-impl Filled {
-    /// The chain of a child.
-    fn below(&self) -> Vec<LayerRef> {
-        let mut chain = vec![self.layer.clone()];
-        chain.extend(self.chain.clone());
-        chain
-    }
-}
 
 fn id(letter: char) -> LayerId {
     let text: String = std::iter::repeat_n(letter, 64).collect();
@@ -63,200 +43,6 @@ fn id(letter: char) -> LayerId {
 
 fn numbered(number: usize) -> Result<LayerId> {
     Ok(LayerId::parse(format!("{number:064}"))?)
-}
-
-impl Bench {
-    pub(crate) fn new(target: &Target) -> Result<Self> {
-        let place = Place::new(target.folder.as_deref())?;
-        Ok(Self {
-            unusable: unusable(&target.loaded, &place, &target.options)?,
-            grants: grants(&target.loaded),
-            capabilities: target.loaded.description().capabilities.graph()?.clone(),
-            target: target.clone(),
-            place,
-        })
-    }
-
-    /// A fresh instance: any call may reach one.
-    fn driver(&self) -> Result<Arc<dyn GraphDriver>> {
-        Ok(self
-            .target
-            .loaded
-            .open_graph(self.place.descriptor()?, &self.place.path, self.target.options.clone())?)
-    }
-
-    fn perform(&self, object: &LayerId, chain: &[LayerRef], steps: &[TreeStep]) -> Result<()> {
-        Ok(tree::perform_steps(steps, &self.scope(object, &names(chain)))?)
-    }
-
-    fn scope<'a>(&'a self, object: &'a LayerId, ancestors: &'a [&'a str]) -> Scope<'a> {
-        Scope {
-            root: &self.place.root,
-            areas: &self.target.loaded.description().areas,
-            object: object.as_str(),
-            ancestors,
-            clone_source: None,
-        }
-    }
-
-    fn ask(&self, id: &LayerId, chain: &[LayerRef], role: Role) -> longshore_core::Result<Created> {
-        let driver = self
-            .driver()
-            .map_err(|failure| longshore_core::Error::broken(failure.to_string()))?;
-        driver.create(
-            &Context::background(),
-            Create {
-                id: id.clone(),
-                chain: chain.to_vec(),
-                role,
-                options: vec![],
-            },
-        )
-    }
-
-    fn create(&self, id: &LayerId, chain: &[LayerRef], role: Role) -> Result<Filled> {
-        let created = self.ask(id, chain, role)?;
-        self.perform(id, chain, &created.steps)?;
-        Ok(Filled {
-            layer: LayerRef {
-                id: id.clone(),
-                note: created.note,
-            },
-            chain: chain.to_vec(),
-        })
-    }
-
-    fn plan(&self, made: &Filled, access: Access) -> Result<Activated> {
-        Ok(self.driver()?.activate(
-            &Context::background(),
-            Activate {
-                layer: made.layer.clone(),
-                depth: u16::try_from(made.chain.len()).unwrap_or(u16::MAX),
-                chain: if self.capabilities.activate_chain {
-                    made.chain.clone()
-                } else {
-                    vec![]
-                },
-                access,
-            },
-        )?)
-    }
-
-    fn mount(&self, made: &Filled, access: Access) -> Result<(OwnedFd, Whiteouts)> {
-        let activated = self.plan(made, access)?;
-        let ancestors = names(&made.chain);
-        let granted: Vec<&str> = self.grants.iter().map(String::as_str).collect();
-        let scope = PlanScope {
-            grants: &granted,
-            ..PlanScope::new(
-                &self.place.root,
-                &self.target.loaded.description().areas,
-                made.layer.id.as_str(),
-                &ancestors,
-            )
-        };
-        let checked = plan::check_plan(&activated.plan, &scope, access.try_into()?)?;
-        Ok((plan::build(checked)?, activated.whiteouts))
-    }
-
-    fn release(&self, made: &Filled, access: Access) -> Result<Ended> {
-        if !self.capabilities.tracks_activation {
-            return Ok(Ended::Done);
-        }
-        Ok(self
-            .driver()?
-            .deactivate(
-                &Context::background(),
-                Deactivate {
-                    layer: made.layer.clone(),
-                    access,
-                },
-            )?
-            .outcome)
-    }
-
-    /// Mounts, uses, releases.
-    fn with<T>(&self, made: &Filled, access: Access, work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
-        let (mount, _) = self.mount(made, access)?;
-        let result = work(&inside(&mount, ""));
-        drop(mount);
-        self.release(made, access)?;
-        result
-    }
-
-    /// Fills a layer as an unpacker does.
-    fn fill(&self, made: &Filled, work: impl FnOnce(&mut TreeSink) -> Result<()>) -> Result<()> {
-        let (mount, whiteouts) = self.mount(made, Access::Unpack)?;
-        let below = match made.chain.split_first() {
-            None => Below::Nothing,
-            Some(_) if whiteouts == Whiteouts::Merged => Below::Unknown,
-            Some((parent, rest)) => {
-                let parent = Filled {
-                    layer: parent.clone(),
-                    chain: rest.to_vec(),
-                };
-                Below::Tree(Tree::new(self.mount(&parent, Access::Read)?.0)?)
-            }
-        };
-        let mut sink = TreeSink::new(mount, whiteouts, below)?;
-        work(&mut sink)?;
-        sink.finish()?;
-        self.release(made, Access::Unpack)?;
-        Ok(())
-    }
-
-    fn commit(&self, made: &Filled) -> Result<()> {
-        let committed = self.driver()?.commit(
-            &Context::background(),
-            Commit {
-                layer: made.layer.clone(),
-                chain: made.chain.clone(),
-            },
-        )?;
-        self.perform(&made.layer.id, &made.chain, &committed.steps)
-    }
-
-    /// A sealed layer with what `work` puts in.
-    fn sealed(
-        &self,
-        letter: char,
-        chain: &[LayerRef],
-        work: impl FnOnce(&mut TreeSink) -> Result<()>,
-    ) -> Result<Filled> {
-        let made = self.create(&id(letter), chain, Role::Layer)?;
-        self.fill(&made, work)?;
-        self.commit(&made)?;
-        Ok(made)
-    }
-
-    fn container(&self, letter: char, chain: &[LayerRef]) -> Result<Filled> {
-        self.create(&id(letter), chain, Role::Container)
-    }
-
-    fn remove(&self, made: &Filled) -> Result<Ended> {
-        let removed = self.driver()?.remove(
-            &Context::background(),
-            Remove {
-                layer: made.layer.clone(),
-                chain: made.chain.clone(),
-            },
-        )?;
-        self.perform(&made.layer.id, &made.chain, &removed.steps)?;
-        Ok(removed.outcome)
-    }
-
-    fn is_there(&self, made: &Filled) -> Result<bool> {
-        let at =
-            longshore_core::steps::Place::object(0, made.layer.id.as_str(), longshore_core::types::RelPath::root());
-        Ok(self
-            .place
-            .root
-            .has_place(&self.target.loaded.description().areas, &at)?)
-    }
-
-    fn read(&self, made: &Filled) -> Result<Vec<String>> {
-        self.with(made, Access::Read, lines)
-    }
 }
 
 fn names(chain: &[LayerRef]) -> Vec<&str> {
@@ -320,63 +106,142 @@ fn tells_changes(bench: &Bench) -> Option<&'static str> {
     usable(bench).or((bench.capabilities.changes == ChangesSupport::No).then_some("the driver tells no changes"))
 }
 
+fn independent(bench: &Bench) -> Option<&'static str> {
+    usable(bench).or((!bench.capabilities.independent_layers).then_some("the driver's layers build on their parents"))
+}
+
+fn dependent(bench: &Bench) -> Option<&'static str> {
+    judges(bench).or(bench
+        .capabilities
+        .independent_layers
+        .then_some("the driver's layers are independent of their parents"))
+}
+
+fn keeps_folders(bench: &Bench) -> Option<&'static str> {
+    let none = bench.target.loaded.description().areas.is_empty();
+    usable(bench).or(none.then_some("the driver's layers are no folders"))
+}
+
+fn troubles(bench: &Bench) -> Option<&'static str> {
+    let possible = crate::trouble::possible(bench.target.loaded.description());
+    usable(bench).or((!possible).then_some("the driver has no option `provoke`, by which a case makes trouble"))
+}
+
+fn selective(bench: &Bench) -> Option<&'static str> {
+    match life::on_a_bare_machine(bench) {
+        Ok(probed) if probed.usable => Some("the driver works on any machine"),
+        _ => None,
+    }
+}
+
+fn in_memory(bench: &Bench) -> Option<&'static str> {
+    let unusable = || {
+        bench
+            .in_memory(1 << 20, 100)
+            .map_or(true, |small| small.unusable.is_some())
+    };
+    usable(bench).or_else(|| unusable().then_some("the driver cannot work on a file system in memory"))
+}
+
 macro_rules! cases {
-    ($($part:ident::$name:ident [$skip:ident]),* $(,)?) => {
+    ($($part:ident { $($name:ident [$skip:ident]),* $(,)? })*) => {
         /// The cases, in order.
-        pub const CASES: &[Case<Bench>] = &[$(Case { name: stringify!($name), skip: $skip, run: $part::$name }),*];
+        pub const CASES: &[Case<Bench>] =
+            &[$($(Case { name: stringify!($name), skip: $skip, run: $part::$name },)*)*];
     };
 }
 
 cases! {
-    life::describe_is_pure_and_agrees_with_itself [usable],
-    life::probe_changes_nothing [usable],
-    life::open_refuses_an_unknown_option_by_name [usable],
-    life::create_a_base_layer_is_open_and_empty [usable],
-    life::create_over_a_parent_shows_its_content [usable],
-    life::create_over_a_missing_parent_is_not_found [judges],
-    life::create_over_an_open_parent_is_invalid [judges],
-    life::create_twice_is_existing [usable],
-    life::create_of_one_id_with_another_parent_already_exists [judges],
-    life::create_after_a_half_made_one_completes_it [usable],
-    life::create_beyond_max_depth_is_exhausted [usable],
-    life::commit_seals_and_a_second_commit_is_ok [usable],
-    life::commit_of_an_active_layer_is_in_use [tracks],
-    life::remove_of_the_absent_is_absent [usable],
-    life::remove_twice_is_absent [usable],
-    life::remove_with_children_is_in_use [judges],
-    life::remove_takes_everything_away [usable],
-    life::an_id_can_be_removed_while_half_made [usable],
-    life::stat_follows_open_and_sealed [lists],
-    life::stat_of_the_absent_is_not_found [lists],
-    life::list_pages_are_ascending_and_complete [lists],
-    life::notes_come_back_unchanged [lists],
-    life::two_instances_of_one_root_agree [usable],
-    life::a_fresh_instance_continues_every_state [usable],
-    content::unpack_keeps_modes_times_links_and_content [usable],
-    content::unpack_over_a_parent_replaces_file_by_directory_and_back [usable],
-    content::a_whiteout_hides_a_file_a_tree_and_a_symlink_only [usable],
-    content::an_opaque_directory_hides_what_is_below_and_nothing_beside [usable],
-    content::a_whiteout_then_the_same_name_again_shows_the_new [usable],
-    content::a_hardlink_across_layers_is_not_shared_for_writing [usable],
-    content::names_that_are_not_utf8_survive [usable],
-    content::the_images_root_mode_shows_in_the_container [usable],
-    content::write_goes_to_the_container_and_never_to_its_parents [usable],
-    content::two_containers_of_one_layer_do_not_see_each_other [usable],
-    content::read_access_refuses_writing [usable],
-    content::write_access_is_really_writable [usable],
-    content::forty_layers_read_the_top_one_first [usable],
-    content::changes_equal_what_was_done [tells_changes],
-    content::changes_of_an_untouched_container_are_empty [tells_changes],
-    plans::steps_performed_twice_give_the_same_tree [usable],
-    plans::steps_cut_after_any_step_are_completed_by_the_same_call [usable],
-    plans::steps_name_only_the_object_of_the_call [usable],
-    plans::a_plan_names_only_the_layer_and_its_ancestors [usable],
-    plans::a_plan_repeated_is_equal [usable],
-    plans::a_second_consumer_sees_the_first_ones_writes [usable],
-    plans::deactivate_of_the_absent_is_absent [tracks],
-    plans::activate_after_deferred_deactivate_works [tracks],
-    plans::data_survives_deactivate_and_activate [usable],
-    plans::parallel_children_of_one_parent_all_succeed [usable],
-    plans::collect_on_a_clean_root_does_nothing [usable],
-    plans::foreign_objects_beside_ours_stay [usable],
+    life {
+        describe_is_pure_and_equal_to_the_manifest [usable],
+        probe_changes_nothing [usable],
+        probe_names_a_remedy_when_unusable [selective],
+        open_of_a_foreign_root_is_corrupt_and_untouched [judges],
+        open_refuses_an_unknown_option_by_name [usable],
+        create_a_base_layer_is_open_and_empty [usable],
+        create_over_a_parent_shows_its_content [usable],
+        create_over_a_missing_parent_is_not_found [usable],
+        create_over_an_open_parent_is_invalid_unless_layers_are_independent [dependent],
+        children_filled_before_parents_give_the_same_tree [independent],
+        create_twice_is_existing [usable],
+        create_after_a_half_made_one_completes_it [usable],
+        create_of_one_id_with_another_parent_already_exists [judges],
+        create_beyond_max_depth_is_exhausted [usable],
+        create_at_max_depth_mounts [usable],
+        commit_seals_and_a_second_commit_is_ok [usable],
+        commit_of_an_active_layer_is_in_use [tracks],
+        remove_of_the_absent_is_absent [usable],
+        remove_twice_is_absent [usable],
+        remove_with_children_is_in_use [judges],
+        remove_frees_its_space [usable],
+        an_id_can_be_removed_while_half_made [usable],
+        deferred_removal_ends_in_collect [tracks],
+        stat_follows_open_sealed_removing [lists],
+        stat_of_the_absent_is_not_found [lists],
+        list_pages_are_ascending_and_complete [lists],
+        list_survives_removal_between_pages [lists],
+        notes_come_back_unchanged [lists],
+        two_instances_of_one_root_agree [usable],
+        a_fresh_instance_continues_every_state [usable],
+    }
+    content {
+        unpack_keeps_modes_owners_times_xattrs_links_devices_holes [usable],
+        unpack_over_a_parent_replaces_file_by_directory_and_back [usable],
+        a_whiteout_hides_a_file_a_tree_and_a_symlink_only [usable],
+        an_opaque_directory_hides_what_is_below_and_nothing_beside [usable],
+        a_whiteout_then_the_same_name_again_shows_the_new [usable],
+        a_hardlink_across_layers_is_not_shared_for_writing [usable],
+        names_that_look_like_whiteouts_or_are_not_utf8_survive [usable],
+        the_images_root_mode_and_owner_show_in_the_container [usable],
+        file_capabilities_survive_commit_and_read [usable],
+        write_goes_to_the_container_and_never_to_its_parents [usable],
+        two_containers_of_one_layer_do_not_see_each_other [usable],
+        read_access_refuses_writing [usable],
+        write_access_is_really_writable [usable],
+    }
+    shapes {
+        the_same_tree_through_read_of_any_driver [usable],
+        forty_layers_read_the_top_one_first [usable],
+        a_layer_of_a_hundred_thousand_files_lists_in_time [usable],
+    }
+    changes {
+        changes_equal_the_compared_trees [tells_changes],
+        changes_of_an_untouched_container_are_empty [usable],
+        changes_tell_modified_from_added_after_copy_up [usable],
+        usage_counts_what_remove_frees [usable],
+        usage_of_a_sparse_file_is_its_blocks [usable],
+    }
+    plans {
+        steps_performed_twice_give_the_same_tree [usable],
+        steps_cut_after_any_step_are_completed_by_the_same_call [usable],
+        steps_name_only_the_object_of_the_call [usable],
+        a_plan_names_only_the_layer_and_its_ancestors [usable],
+        a_plan_repeated_is_equal [usable],
+        a_plan_mounts_in_a_foreign_namespace [usable],
+        a_second_consumer_sees_the_first_ones_writes [usable],
+        deactivate_of_the_absent_is_absent [tracks],
+        deactivate_while_a_descriptor_is_open_is_done_or_deferred [tracks],
+        activate_after_deferred_deactivate_works [tracks],
+        data_survives_deactivate_and_activate [usable],
+    }
+    space {
+        kill_at_every_step_of_create_commit_remove_leaves_a_removable_layer [usable],
+        no_space_at_every_write_leaves_nothing [in_memory],
+        a_damaged_layer_is_corrupt_and_others_work [keeps_folders],
+        a_missing_file_of_the_drivers_own_metadata_is_named [keeps_folders],
+    }
+    trouble {
+        parallel_creates_of_one_id_have_one_winner [usable],
+        parallel_children_of_one_parent_all_succeed [usable],
+        remove_races_activate_without_a_half_result [tracks],
+        cancel_is_answered_in_time_and_leaves_a_known_state [usable],
+        a_deadline_then_stat_tells_the_truth [usable],
+        a_panic_is_broken_and_the_next_call_works [troubles],
+        a_backend_that_returns_is_usable_without_reopen [troubles],
+        collect_on_a_clean_root_does_nothing [usable],
+        foreign_objects_beside_ours_stay [usable],
+    }
+    migration {
+        migration_from_and_to_the_sim_keeps_every_diff_id [usable],
+    }
 }

@@ -5,27 +5,26 @@ use super::*;
 pub(super) fn steps_performed_twice_give_the_same_tree(bench: &Bench) -> CaseResult {
     let base = bench.sealed('a', &[], |sink| put(sink, "f", "x"))?;
     let container = bench.container('b', &base.below())?;
-    let once = lines(&bench.place.path)?;
+    let once = bench.on_disk()?;
     bench.create(&id('b'), &container.chain, Role::Container)?;
-    same("the root after the same steps", &once, &lines(&bench.place.path)?)
+    same("the root after the same steps", &once, &bench.on_disk()?)
 }
 
 pub(super) fn steps_cut_after_any_step_are_completed_by_the_same_call(bench: &Bench) -> CaseResult {
     let base = bench.sealed('a', &[], |sink| put(sink, "f", "x"))?;
     let chain = base.below();
     let whole = bench.create(&id('b'), &chain, Role::Container)?;
-    let expected = lines(&bench.place.path)?;
+    let expected = bench.on_disk()?;
     bench.remove(&whole)?;
     let layer = id('b');
     for cut in 0..=bench.ask(&layer, &chain, Role::Container)?.steps.len() {
         let steps = bench.ask(&layer, &chain, Role::Container)?.steps;
-        let ancestors = names(&chain);
-        tree::perform_steps_until(&steps, &bench.scope(&layer, &ancestors), cut)?;
+        bench.perform_until(&layer, &chain, &steps, cut)?;
         let made = bench.create(&layer, &chain, Role::Container)?;
         same(
             &format!("the root when cut after step {cut}"),
             &expected,
-            &lines(&bench.place.path)?,
+            &bench.on_disk()?,
         )?;
         bench.remove(&made)?;
     }
@@ -81,6 +80,41 @@ pub(super) fn a_plan_repeated_is_equal(bench: &Bench) -> CaseResult {
     check(one == two, || "the second plan differs".into())
 }
 
+/// As a shim does it: the mount comes by descriptor and is attached in another namespace, where the
+/// driver's root need not be.
+pub(super) fn a_plan_mounts_in_a_foreign_namespace(bench: &Bench) -> CaseResult {
+    let base = bench.sealed('a', &[], |sink| put(sink, "f", "x"))?;
+    let container = bench.container('b', &base.below())?;
+    let target = tempfile::tempdir()?;
+    let (mount, _) = bench.mount(&container, Access::Write)?;
+    let seen = std::thread::scope(|scope| {
+        // The namespace ends with its thread, and what was attached in it.
+        scope
+            .spawn(|| attach_elsewhere(&mount, target.path()))
+            .join()
+            .unwrap_or_else(|_| Err(Failure::Differs("a thread panicked".into())))
+    });
+    let written = fs::read_to_string(inside(&mount, "g"));
+    drop(mount);
+    bench.release(&container, Access::Write)?;
+    check(seen? == "x", || "it shows something else there".into())?;
+    check(written? == "y", || "what was written there does not show here".into())?;
+    check(fs::read_dir(target.path())?.next().is_none(), || {
+        "it shows in this namespace".into()
+    })
+}
+
+fn attach_elsewhere(mount: &OwnedFd, target: &Path) -> Result<String> {
+    use longshore_sys::{mount as mounts, namespace};
+    let failed = |error: longshore_sys::Error| Failure::Differs(format!("in another namespace: {error}"));
+    namespace::unshare(&[namespace::Kind::Mount]).map_err(failed)?;
+    let root = fs::File::open("/")?;
+    mounts::make_private(std::os::fd::AsFd::as_fd(&root)).map_err(failed)?;
+    mounts::attach(mount, fs::File::open(target)?).map_err(failed)?;
+    fs::write(target.join("g"), "y")?;
+    Ok(fs::read_to_string(target.join("f"))?)
+}
+
 pub(super) fn a_second_consumer_sees_the_first_ones_writes(bench: &Bench) -> CaseResult {
     let base = bench.sealed('a', &[], nothing)?;
     let container = bench.container('b', &base.below())?;
@@ -99,6 +133,19 @@ pub(super) fn deactivate_of_the_absent_is_absent(bench: &Bench) -> CaseResult {
     check(outcome == Ended::Absent, || format!("it is {outcome:?}"))
 }
 
+pub(super) fn deactivate_while_a_descriptor_is_open_is_done_or_deferred(bench: &Bench) -> CaseResult {
+    let base = bench.sealed('a', &[], |sink| put(sink, "f", "x"))?;
+    let container = bench.container('b', &base.below())?;
+    let (mount, _) = bench.mount(&container, Access::Write)?;
+    let outcome = bench.release(&container, Access::Write)?;
+    let shown = fs::read_to_string(inside(&mount, "f"));
+    drop(mount);
+    check(matches!(outcome, Ended::Done | Ended::Deferred), || {
+        format!("it is {outcome:?}")
+    })?;
+    check(shown? == "x", || "whoever holds it sees something else".into())
+}
+
 pub(super) fn activate_after_deferred_deactivate_works(bench: &Bench) -> CaseResult {
     let base = bench.create(&id('a'), &[], Role::Layer)?;
     for _ in 0..2 {
@@ -113,43 +160,4 @@ pub(super) fn data_survives_deactivate_and_activate(bench: &Bench) -> CaseResult
     bench.with(&container, Access::Write, |top| Ok(fs::write(top.join("f"), "kept")?))?;
     let content = bench.with(&container, Access::Write, |top| Ok(fs::read_to_string(top.join("f"))?))?;
     check(content == "kept", || format!("it is {content:?}"))
-}
-
-pub(super) fn parallel_children_of_one_parent_all_succeed(bench: &Bench) -> CaseResult {
-    let base = bench.sealed('a', &[], |sink| put(sink, "f", "x"))?;
-    let chain = base.below();
-    std::thread::scope(|scope| {
-        let children: Vec<_> = (0..8)
-            .map(|number| {
-                let chain = &chain;
-                scope.spawn(move || bench.create(&numbered(number)?, chain, Role::Container).map(drop))
-            })
-            .collect();
-        children.into_iter().try_for_each(|child| {
-            child
-                .join()
-                .unwrap_or_else(|_| Err(Failure::Differs("a thread panicked".into())))
-        })
-    })
-}
-
-pub(super) fn collect_on_a_clean_root_does_nothing(bench: &Bench) -> CaseResult {
-    let before = lines(&bench.place.path)?;
-    let collected = bench
-        .driver()?
-        .collect(&Context::background(), Collect { after: None })?;
-    check(collected.steps.is_empty() && collected.pending == 0, || {
-        "it found work".into()
-    })?;
-    same("the root after collect", &before, &lines(&bench.place.path)?)
-}
-
-pub(super) fn foreign_objects_beside_ours_stay(bench: &Bench) -> CaseResult {
-    fs::write(bench.place.path.join("foreign"), "stays")?;
-    let base = bench.sealed('a', &[], nothing)?;
-    bench.remove(&base)?;
-    check(fs::read(bench.place.path.join("foreign"))? == b"stays", || {
-        "it was touched".into()
-    })?;
-    bench.place.check_sentinel()
 }

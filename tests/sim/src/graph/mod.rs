@@ -1,6 +1,10 @@
 //! A graph driver that lists its layers, copies trees, tracks activations and defers.
 
+pub(crate) mod defect;
+
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use longshore_core::Context;
@@ -10,74 +14,16 @@ use longshore_core::driver::{
 use longshore_core::graph::{
     Access, Activate, Activated, ChangesSupport, Collect, Collected, Commit, Committed, Content, Create, Created,
     Deactivate, Deactivated, Ended, GraphCapabilities, GraphDriver, Layer, LayerRef, List, Listed, Made, Remove,
-    Removed, Stat, State, Whiteouts,
+    Removed, Stat, State, Usage, Used, Whiteouts,
 };
-use longshore_core::steps::{MountPlan, MountStep, Place, Source, TreeStep};
+use longshore_core::steps::{MountOption, MountPlan, MountStep, OptionText, Place, Source, TreeStep};
 use longshore_core::types::{LayerId, Note, Owner, RelPath};
 use longshore_core::{Error, Result};
 
-/// One planted fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Defect {
-    /// A child does not get its parent's content.
-    ForgetsTheParent,
-    /// A layer's mount is its parent's tree.
-    MountsTheParent,
-    /// Removal is said and not done.
-    KeepsTheTree,
-    /// Removal of what is not there is an error.
-    MissesTheAbsent,
-    /// Reading is mounted for writing.
-    WritesWhenReading,
-    /// Removal is not refused for a layer with children.
-    RemovesParents,
-    /// Making the same layer again is an error.
-    RefusesARepeat,
-    /// An unknown option is taken.
-    TakesAnyOption,
-    /// Any depth is taken.
-    TakesAnyDepth,
-    /// A missing parent is taken.
-    TakesAMissingParent,
-    /// A commit does not seal.
-    NeverSeals,
-    /// Listings begin anew at each page.
-    RepeatsPages,
-    /// Steps touch the parent.
-    TouchesTheParent,
-    /// A fresh instance knows nothing.
-    ForgetsWhenReopened,
-    /// The note of a layer changes from call to call.
-    ChangesNotes,
-}
+use crate::root;
+use crate::trouble::{self, Trouble};
 
-impl Defect {
-    /// All of them, by the name that the option `defect` takes.
-    pub const ALL: [(&'static str, Self); 15] = [
-        ("forgets-the-parent", Self::ForgetsTheParent),
-        ("mounts-the-parent", Self::MountsTheParent),
-        ("keeps-the-tree", Self::KeepsTheTree),
-        ("misses-the-absent", Self::MissesTheAbsent),
-        ("writes-when-reading", Self::WritesWhenReading),
-        ("removes-parents", Self::RemovesParents),
-        ("refuses-a-repeat", Self::RefusesARepeat),
-        ("takes-any-option", Self::TakesAnyOption),
-        ("takes-any-depth", Self::TakesAnyDepth),
-        ("takes-a-missing-parent", Self::TakesAMissingParent),
-        ("never-seals", Self::NeverSeals),
-        ("repeats-pages", Self::RepeatsPages),
-        ("touches-the-parent", Self::TouchesTheParent),
-        ("forgets-when-reopened", Self::ForgetsWhenReopened),
-        ("changes-notes", Self::ChangesNotes),
-    ];
-
-    fn named(name: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, defect)| *defect)
-    }
-}
+pub use defect::Defect;
 
 /// Most ancestors of a layer.
 const MAX_DEPTH: u32 = 40;
@@ -87,13 +33,15 @@ struct Record {
     chain: Vec<LayerId>,
     state: State,
     active: bool,
+    /// Deactivated, and not yet let go by the kernel.
+    closing: bool,
     note: Note,
 }
 
 type Layers = BTreeMap<String, Record>;
-type Roots = HashMap<Vec<u8>, Arc<Mutex<Layers>>>;
+type Roots = HashMap<u64, Arc<Mutex<Layers>>>;
 
-/// What all instances over one root know, by the root's path: a device-mapper pool outlives the
+/// What all instances over one root know, by the root's number: a device-mapper pool outlives the
 /// process that opened it.
 static ROOTS: LazyLock<Mutex<Roots>> = LazyLock::new(Mutex::default);
 
@@ -105,8 +53,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug)]
 pub struct Sim {
     layers: Arc<Mutex<Layers>>,
+    root: PathBuf,
+    trouble: Trouble,
     defect: Option<Defect>,
+    was_away: AtomicBool,
 }
+
+/// How many plans and probes there were, for faults that show in the second one.
+static COUNT: AtomicU64 = AtomicU64::new(0);
 
 fn capabilities() -> Capabilities {
     Capabilities::Graph(GraphCapabilities {
@@ -133,6 +87,26 @@ impl Sim {
         self.defect == Some(defect)
     }
 
+    /// The backend answers; it does not while it is away.
+    fn reach(&self, id: &LayerId) -> Result<()> {
+        let reached = self.trouble.reach(id.as_str());
+        if reached.is_err() {
+            self.was_away.store(true, Ordering::Relaxed);
+        }
+        if self.has(Defect::StaysAway) && self.was_away.load(Ordering::Relaxed) {
+            return Err(Error::unavailable("the backend is away"));
+        }
+        reached
+    }
+
+    /// After a change: waits or panics where a test says so.
+    fn meet(&self, cx: &Context, id: &LayerId) -> Result<()> {
+        if self.has(Defect::ForgetsInPanic) && self.trouble.is("panic", id.as_str()) {
+            lock(&self.layers).clear();
+        }
+        self.trouble.meet(cx, id.as_str())
+    }
+
     fn find<T>(&self, id: &LayerId, use_it: impl FnOnce(&mut Record) -> Result<T>) -> Result<T> {
         use_it(lock(&self.layers).get_mut(id.as_str()).ok_or_else(|| absent(id))?)
     }
@@ -141,7 +115,11 @@ impl Sim {
         Layer {
             id: id.clone(),
             parent: record.chain.first().cloned(),
-            state: record.state,
+            state: if self.has(Defect::HidesRemoval) {
+                State::Open
+            } else {
+                record.state
+            },
             active: record.active,
             note: if self.has(Defect::ChangesNotes) {
                 Note::default()
@@ -149,6 +127,37 @@ impl Sim {
                 record.note.clone()
             },
         }
+    }
+
+    /// Enters a new layer in the list.
+    fn enter(&self, request: &Create, note: &Note) -> Result<Made> {
+        let chain: Vec<LayerId> = request.chain.iter().map(|layer| layer.id.clone()).collect();
+        let mut layers = lock(&self.layers);
+        if let Some(parent) = chain.first().filter(|_| !self.has(Defect::TakesAMissingParent)) {
+            match layers.get(parent.as_str()) {
+                None => return Err(absent(parent)),
+                Some(record) if record.state != State::Sealed => {
+                    return Err(Error::invalid(format!("layer {parent} is not sealed")));
+                }
+                Some(_) => {}
+            }
+        }
+        match layers.get(request.id.as_str()) {
+            Some(there) if there.chain != chain || self.has(Defect::RefusesARepeat) => {
+                return Err(Error::already_exists(format!("layer {} is there", request.id)));
+            }
+            Some(_) if !self.has(Defect::MakesTwice) => return Ok(Made::Existing),
+            _ => {}
+        }
+        let record = Record {
+            chain,
+            state: State::Open,
+            active: false,
+            closing: false,
+            note: note.clone(),
+        };
+        layers.insert(request.id.to_string(), record);
+        Ok(Made::New)
     }
 
     fn make_steps(&self, request: &Create) -> Vec<TreeStep> {
@@ -185,20 +194,31 @@ impl Driver for Sim {
                 holds: Holds::Object,
                 source: true,
             }],
-            options: vec![OptionSpec {
-                name: "defect".into(),
-                kind: OptionKind::Text,
-                scope: OptionScope::Driver,
-                required: false,
-                default: None,
-                help: "the fault that is planted".into(),
-            }],
+            options: vec![
+                OptionSpec {
+                    name: "defect".into(),
+                    kind: OptionKind::Text,
+                    scope: OptionScope::Driver,
+                    required: false,
+                    default: None,
+                    help: "the fault that is planted".into(),
+                },
+                trouble::option(),
+            ],
             capabilities: capabilities(),
             concurrency: 4,
         }
     }
 
-    fn probe(_cx: &Context, _request: Probe) -> Result<Probed> {
+    fn probe(_cx: &Context, request: Probe) -> Result<Probed> {
+        let planted = request.options.iter().any(|option| {
+            option.name == "defect" && option.as_text().and_then(Defect::named) == Some(Defect::WritesWhenProbed)
+        });
+        if planted {
+            let name = format!("probed-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+            std::fs::write(root::path(&request.root_path).join(name), "x")
+                .map_err(|e| Error::io("plant a fault", &e))?;
+        }
         Ok(Probed {
             usable: true,
             reasons: vec![],
@@ -208,9 +228,11 @@ impl Driver for Sim {
 
     fn open(_cx: &Context, request: Open) -> Result<Self> {
         let mut defect = None;
+        let mut trouble = Trouble::default();
         for option in &request.options {
-            match (option.name.as_str(), option.as_text().and_then(Defect::named)) {
-                ("defect", Some(named)) => defect = Some(named),
+            match (option.name.as_str(), option.as_text()) {
+                (trouble::OPTION, Some(file)) => trouble.file = Some(file.into()),
+                ("defect", Some(name)) if Defect::named(name).is_some() => defect = Defect::named(name),
                 _ if defect == Some(Defect::TakesAnyOption) => {}
                 (name, _) => {
                     return Err(Error::invalid(format!(
@@ -219,48 +241,33 @@ impl Driver for Sim {
                 }
             }
         }
+        trouble.deaf = defect == Some(Defect::IgnoresCancel);
+        let root = root::path(&request.root_path);
+        let number = root::number(&root, defect == Some(Defect::TakesAForeignRoot))?;
         let layers = if defect == Some(Defect::ForgetsWhenReopened) {
             Arc::default()
         } else {
-            Arc::clone(lock(&ROOTS).entry(request.root_path.as_bytes().to_vec()).or_default())
+            Arc::clone(lock(&ROOTS).entry(number).or_default())
         };
-        Ok(Self { layers, defect })
+        Ok(Self {
+            layers,
+            root,
+            trouble,
+            defect,
+            was_away: AtomicBool::new(false),
+        })
     }
 }
 
 impl GraphDriver for Sim {
-    fn create(&self, _cx: &Context, request: Create) -> Result<Created> {
+    fn create(&self, cx: &Context, request: Create) -> Result<Created> {
         if request.chain.len() > MAX_DEPTH as usize && !self.has(Defect::TakesAnyDepth) {
             return Err(Error::exhausted(format!("layer {} is too deep", request.id)));
         }
-        let chain: Vec<LayerId> = request.chain.iter().map(|layer| layer.id.clone()).collect();
-        let mut layers = lock(&self.layers);
-        if let Some(parent) = chain.first().filter(|_| !self.has(Defect::TakesAMissingParent)) {
-            match layers.get(parent.as_str()) {
-                None => return Err(absent(parent)),
-                Some(record) if record.state != State::Sealed => {
-                    return Err(Error::invalid(format!("layer {parent} is not sealed")));
-                }
-                Some(_) => {}
-            }
-        }
+        self.reach(&request.id)?;
         let note = Note::parse(request.id.as_str().as_bytes())?;
-        let outcome = match layers.get(request.id.as_str()) {
-            Some(there) if there.chain != chain || self.has(Defect::RefusesARepeat) => {
-                return Err(Error::already_exists(format!("layer {} is there", request.id)));
-            }
-            Some(_) => Made::Existing,
-            None => {
-                let record = Record {
-                    chain,
-                    state: State::Open,
-                    active: false,
-                    note: note.clone(),
-                };
-                layers.insert(request.id.to_string(), record);
-                Made::New
-            }
-        };
+        let outcome = self.enter(&request, &note)?;
+        self.meet(cx, &request.id)?;
         Ok(Created {
             outcome,
             content: Content::Empty,
@@ -271,7 +278,7 @@ impl GraphDriver for Sim {
 
     fn commit(&self, _cx: &Context, request: Commit) -> Result<Committed> {
         self.find(&request.layer.id, |record| {
-            if record.active {
+            if record.active && !self.has(Defect::CommitsTheActive) {
                 return Err(Error::in_use(format!("layer {} is active", request.layer.id)));
             }
             if !self.has(Defect::NeverSeals) {
@@ -285,12 +292,28 @@ impl GraphDriver for Sim {
     }
 
     fn activate(&self, _cx: &Context, request: Activate) -> Result<Activated> {
+        let id = &request.layer.id;
+        self.reach(id)?;
         let parent: Option<&LayerRef> = request.chain.first();
-        self.find(&request.layer.id, |record| {
-            record.active = true;
+        let options = if self.has(Defect::ChangesPlans) && COUNT.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
+            vec![MountOption {
+                key: "rbind".into(),
+                value: OptionText::None,
+            }]
+        } else {
+            vec![]
+        };
+        self.find(id, |record| {
+            if record.state == State::Removing {
+                return Err(Error::in_use(format!("layer {id} is being removed")));
+            }
+            if record.closing && self.has(Defect::RefusesTheDeferred) {
+                return Err(Error::in_use(format!("layer {id} is still held")));
+            }
+            (record.active, record.closing) = (true, false);
             let shown = match parent {
                 Some(parent) if self.has(Defect::MountsTheParent) => &parent.id,
-                _ => &request.layer.id,
+                _ => id,
             };
             Ok(Activated {
                 plan: MountPlan::single(MountStep {
@@ -299,7 +322,7 @@ impl GraphDriver for Sim {
                     lowers: vec![],
                     upper: None,
                     work: None,
-                    options: vec![],
+                    options,
                     read_only: request.access == Access::Read && !self.has(Defect::WritesWhenReading),
                 }),
                 whiteouts: Whiteouts::Merged,
@@ -313,14 +336,21 @@ impl GraphDriver for Sim {
         let mut layers = lock(&self.layers);
         let outcome = match layers.get_mut(request.layer.id.as_str()) {
             Some(record) if record.active => {
-                record.active = false;
+                (record.active, record.closing) = (false, true);
                 Ended::Deferred
             }
             _ => Ended::Absent,
         };
-        Ok(Deactivated { outcome })
+        Ok(Deactivated {
+            outcome: if self.has(Defect::ForgetsActivation) {
+                Ended::Absent
+            } else {
+                outcome
+            },
+        })
     }
 
+    /// Deferred while the last activation is not let go: `collect` ends it.
     fn remove(&self, _cx: &Context, request: Remove) -> Result<Removed> {
         let id = &request.layer.id;
         let mut layers = lock(&self.layers);
@@ -339,6 +369,13 @@ impl GraphDriver for Sim {
         if layers.values().any(|other| other.chain.first() == Some(id)) && !self.has(Defect::RemovesParents) {
             return Err(Error::in_use(format!("layer {id} has children")));
         }
+        if let Some(record) = layers.get_mut(id.as_str()).filter(|record| record.closing) {
+            record.state = State::Removing;
+            return Ok(Removed {
+                outcome: Ended::Deferred,
+                steps: vec![],
+            });
+        }
         layers.remove(id.as_str());
         Ok(Removed {
             outcome: Ended::Done,
@@ -352,6 +389,9 @@ impl GraphDriver for Sim {
 
     fn stat(&self, _cx: &Context, request: Stat) -> Result<Layer> {
         let id = request.id;
+        if self.has(Defect::DeniesTheLate) && self.trouble.is("stall", id.as_str()) {
+            return Err(absent(&id));
+        }
         let record = self.find(&id, |record| Ok(record.clone()))?;
         Ok(self.view(&id, &record))
     }
@@ -363,7 +403,11 @@ impl GraphDriver for Sim {
             .map(|id| id.to_string())
             .unwrap_or_default();
         let layers = lock(&self.layers);
-        let rest: Vec<_> = layers.iter().filter(|(id, _)| id.as_str() > after.as_str()).collect();
+        let lost = self.has(Defect::LosesItsPlace) && !after.is_empty() && !layers.contains_key(&after);
+        let rest: Vec<_> = layers
+            .iter()
+            .filter(|(id, _)| id.as_str() > after.as_str() && !lost)
+            .collect();
         let limit = request.limit as usize;
         Ok(Listed {
             more: rest.len() > limit,
@@ -375,11 +419,41 @@ impl GraphDriver for Sim {
         })
     }
 
-    fn collect(&self, _cx: &Context, _request: Collect) -> Result<Collected> {
+    fn usage(&self, _cx: &Context, request: Usage) -> Result<Used> {
+        let (bytes, inodes) = root::usage(&self.root.join(request.layer.id.as_str()))?;
+        Ok(Used {
+            exclusive: bytes * if self.has(Defect::CountsTwice) { 2 } else { 1 },
+            inodes: Some(inodes),
+            precise: true,
+        })
+    }
+
+    /// Finishes one removal a call, and tells which.
+    fn collect(&self, _cx: &Context, request: Collect) -> Result<Collected> {
+        let mut layers = lock(&self.layers);
+        let after = request.after.map(|id| id.to_string()).unwrap_or_default();
+        let due: Vec<String> = layers
+            .iter()
+            .filter(|(id, record)| record.state == State::Removing && id.as_str() > after.as_str())
+            .map(|(id, _)| id.clone())
+            .collect();
+        if self.has(Defect::NeverCollects) || due.is_empty() {
+            return Ok(Collected {
+                steps: vec![],
+                pending: u32::try_from(due.len()).unwrap_or(u32::MAX) + u32::from(self.has(Defect::CollectsForEver)),
+                next: None,
+            });
+        }
+        let done = LayerId::parse(due.first().cloned().unwrap_or_default())?;
+        layers.remove(done.as_str());
         Ok(Collected {
-            steps: vec![],
-            pending: 0,
-            next: None,
+            steps: if self.has(Defect::KeepsTheTree) {
+                vec![]
+            } else {
+                vec![TreeStep::Remove { at: tree(&done) }]
+            },
+            pending: u32::try_from(due.len() - 1).unwrap_or(u32::MAX),
+            next: (due.len() > 1).then_some(done),
         })
     }
 }
