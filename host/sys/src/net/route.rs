@@ -264,7 +264,9 @@ pub fn change_link(target: Target<'_>, changes: &Changes<'_>) -> Message {
         Target::Index(index) => (index, changes.name),
         Target::Name(name) => (0, Some(name)),
     };
-    let mut message = Message::new(SET_LINK, ACK, &head(0, index, flags, change));
+    // A port's own data is taken only by the message that also makes links.
+    let kind = if changes.port.is_some() { NEW_LINK } else { SET_LINK };
+    let mut message = Message::new(kind, ACK, &head(0, index, flags, change));
     if let Some(name) = name {
         message.body().text(IFLA_IFNAME, name);
     }
