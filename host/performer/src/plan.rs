@@ -7,24 +7,28 @@
 mod build;
 mod check;
 mod options;
+mod remote;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use longshore_core::driver::Area;
 use longshore_core::error::{Error, Result};
+use longshore_core::steps::Remote;
 use longshore_core::types::{RelPath, SecretRef};
 use longshore_sys::mount::{self, Depth};
 use longshore_sys::path::{self, OFlags, Resolve};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{During, shown};
 use crate::root::Root;
 
 pub use build::build;
 pub use check::check_plan;
+pub use remote::{Builder, RemoteMount};
 
 /// For what a plan is mounted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Access {
     /// A layer that is filled from an archive.
     Unpack,
@@ -137,7 +141,7 @@ impl CheckedPlan {
     pub fn may_hang(&self) -> bool {
         matches!(
             self.what,
-            What::FileSystem { remote: true, .. } | What::Bind { host: true, .. }
+            What::Remote { .. } | What::Bind { host: true, .. }
         )
     }
 }
@@ -156,12 +160,18 @@ pub(crate) enum What {
     /// A file system of its own.
     FileSystem {
         name: String,
-        remote: bool,
+        settings: Vec<Setting>,
+    },
+    /// A server's export.
+    Remote {
+        fs: String,
+        remote: Remote,
         settings: Vec<Setting>,
     },
 }
 
 /// One `fsconfig` call.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Setting {
     pub(crate) key: String,
     pub(crate) value: Option<Vec<u8>>,

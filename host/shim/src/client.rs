@@ -58,7 +58,7 @@ impl ShimBinary {
         })
     }
 
-    fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = match &self.sealed {
             Some(fd) => Command::new(longshore_sys::path::through_proc(fd)),
             None => Command::new(&self.path),

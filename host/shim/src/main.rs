@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match arguments.as_slice() {
         ["run", "--fd", number] => run(number),
+        ["perform"] => perform_here(),
         ["--version"] => {
             println!("longshore-shim {}", env!("CARGO_PKG_VERSION"));
             Ok(())
@@ -54,6 +55,18 @@ fn run(number: &str) -> Result<()> {
     // Needs a privilege that is not always there; without it the shim is as likely to go as others.
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     shim::Shim::new(connection, driver::open, oom_score)?.run()
+}
+
+/// Builds one mount that may hang, in a process that whoever waits for it may kill.
+fn perform_here() -> Result<()> {
+    let connection = take_connection("0")?;
+    // The engine waits at most so long; without it nobody wants the mount.
+    process::set_parent_death_signal(Some(9))
+        .and_then(|()| process::reset_signals())
+        .and_then(|()| process::close_on_exec_from(3))
+        .map_err(|error| Error::io("set up the process of a mount", &error.into()))?;
+    let _ = process::set_name("longshore-mount");
+    longshore_shim::perform::serve(&connection)
 }
 
 /// Takes the connection off its number. Standard input, where the engine puts it, becomes empty.

@@ -43,8 +43,12 @@ pub fn build(plan: CheckedPlan) -> Result<OwnedFd> {
             let made = overlay(&lowers, upper.as_ref(), &settings)?;
             (shown_part(made, subdir.as_bytes())?, Depth::One)
         }
-        What::FileSystem { name, settings, .. } => {
+        What::FileSystem { name, settings } => {
             let made = file_system(&name, &settings)?;
+            (shown_part(made, subdir.as_bytes())?, Depth::One)
+        }
+        What::Remote { fs, remote, settings } => {
+            let made = file_system(&fs, &super::remote::settings(&fs, &remote, settings)?)?;
             (shown_part(made, subdir.as_bytes())?, Depth::One)
         }
     };

@@ -88,7 +88,7 @@ impl Check<'_> {
         };
         let foreign = matches!(
             what,
-            What::FileSystem { remote: true, .. } | What::Bind { host: true, .. }
+            What::Remote { .. } | What::Bind { host: true, .. }
         );
         Ok(CheckedPlan {
             what,
@@ -244,7 +244,6 @@ impl Check<'_> {
         settings.insert(0, Setting::text("source", "tmpfs"));
         What::FileSystem {
             name: "tmpfs".into(),
-            remote: false,
             settings,
         }
     }
@@ -282,26 +281,16 @@ impl Check<'_> {
         })
     }
 
-    fn remote(&self, remote: &Remote, mut settings: Vec<Setting>) -> Result<What> {
+    fn remote(&self, remote: &Remote, settings: Vec<Setting>) -> Result<What> {
         if !self.scope.volume {
             return Err(Error::broken("only a volume may be a server's export"));
         }
         let fs = self.step.fs.as_str();
         self.granted(&format!("remote:{}", if fs == "nfs4" { "nfs" } else { fs }))?;
         check_remote(remote)?;
-        let address = lookup(&remote.server)?;
-        let path = remote.path.as_bytes();
-        let source = match (fs, address) {
-            ("cifs", _) => [b"//", remote.server.as_bytes(), path].concat(),
-            (_, IpAddr::V6(address)) => [format!("[{address}]:").as_bytes(), path].concat(),
-            _ => [remote.server.as_bytes(), b":", path].concat(),
-        };
-        let address_key = if fs == "cifs" { "ip" } else { "addr" };
-        settings.insert(0, Setting::text("source", source));
-        settings.insert(1, Setting::text(address_key, address.to_string()));
-        Ok(What::FileSystem {
-            name: fs.into(),
-            remote: true,
+        Ok(What::Remote {
+            fs: fs.into(),
+            remote: remote.clone(),
             settings,
         })
     }
@@ -407,12 +396,4 @@ fn check_remote(remote: &Remote) -> Result<()> {
     } else {
         Err(Error::invalid(format!("{} is not an export's path", shown(path))))
     }
-}
-
-/// The kernel takes addresses only.
-fn lookup(server: &str) -> Result<IpAddr> {
-    let found = (server, 0).to_socket_addrs().ok().and_then(|mut all| all.next());
-    found
-        .map(|address| address.ip())
-        .ok_or_else(|| Error::unavailable(format!("server {server:?} has no address")))
 }
