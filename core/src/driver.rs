@@ -112,10 +112,14 @@ pub enum Holds {
     Unknown,
 }
 
+/// The name of an option that stands for every name that is not listed: of a driver whose options are
+/// known to somebody else only.
+pub const ANY_OPTION: &str = "*";
+
 /// One option that a driver takes.
 #[derive(Data)]
 pub struct OptionSpec {
-    /// Its name.
+    /// Its name, or [`ANY_OPTION`].
     pub name: String,
     /// What its values are.
     pub kind: OptionKind,
