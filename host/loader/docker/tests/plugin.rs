@@ -85,7 +85,7 @@ fn good(method: &str, body: &str) -> (u16, String) {
         "VolumeDriver.Mount" => r#"{"Mountpoint":"/mnt/data","Err":""}"#,
         "VolumeDriver.Get" if body.contains("gone") => r#"{"Err":"no such volume"}"#,
         "VolumeDriver.Get" => r#"{"Volume":{"Name":"data","Mountpoint":"/mnt/data","Status":{"hot":true}}}"#,
-        "VolumeDriver.List" => r#"{"Volumes":[{"Name":"b"},{"Name":"a"},{"Name":"../x"}]}"#,
+        "VolumeDriver.List" => r#"{"Volumes":[{"Name":"bb"},{"Name":"aa"},{"Name":"../x"}]}"#,
         "VolumeDriver.Create" if body.contains("full") => r#"{"Err":"the disk is full"}"#,
         "VolumeDriver.Remove" if body.contains("gone") => r#"{"Err":"no such volume"}"#,
         "VolumeDriver.Create" | "VolumeDriver.Remove" | "VolumeDriver.Unmount" => "{}",
@@ -167,7 +167,7 @@ fn volumes_are_listed_sorted_and_names_that_are_none_are_left_out() {
     let driver = open(&folders).unwrap();
     let cx = Context::background();
     let page = driver.list(&cx, List { after: None, limit: 1 }).unwrap();
-    assert!(page.more && page.volumes[0].name.as_str() == "a");
+    assert!(page.more && page.volumes[0].name.as_str() == "aa");
     let after = Some(VolumeName::parse("aa").unwrap());
     let page = driver.list(&cx, List { after, limit: 10 }).unwrap();
     assert!(!page.more && page.volumes.len() == 1);
