@@ -383,3 +383,36 @@ fn root_a_tree_too_deep_for_any_path_is_copied_and_removed() {
     .unwrap();
     assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1);
 }
+
+/// Removing is what makes room, so it must not need any.
+#[test]
+fn root_removal_works_where_nothing_more_fits() {
+    if !is_root() {
+        return;
+    }
+    let memory = longshore_sys::mount::Context::open("tmpfs").unwrap();
+    memory.set_text("nr_inodes", b"12").unwrap();
+    let mount = memory.mount().unwrap();
+    let top = std::path::PathBuf::from(longshore_sys::path::through_proc(&mount));
+    let (root, areas) = (longshore_performer::root::Root::open(&top).unwrap(), areas());
+    let scope = Scope {
+        root: &root,
+        areas: &areas,
+        object: CHILD,
+        ancestors: &[],
+        clone_source: None,
+    };
+    perform_steps(&create(CHILD, None), &scope).unwrap();
+    let full = (0..12).find(|n| fs::write(top.join(format!("fill-{n}")), "").is_err());
+    assert!(full.is_some(), "the file system is not full");
+    perform_steps(&[TreeStep::Remove { at: own(CHILD, "") }], &scope).unwrap();
+    let left: Vec<_> = fs::read_dir(&top)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains(CHILD) || name == ".longshore")
+        .collect();
+    assert!(
+        left.len() <= 1 && !left.iter().any(|name| name.contains(CHILD)),
+        "{left:?}"
+    );
+}
