@@ -204,6 +204,13 @@ impl Loaded {
         })
     }
 
+    /// Says how the driver is reached, for one behind a channel of another crate.
+    #[must_use]
+    pub fn reached_by(mut self, transport: &'static str) -> Self {
+        self.transport = transport;
+        self
+    }
+
     /// What the driver says of itself.
     pub fn description(&self) -> &Description {
         &self.description

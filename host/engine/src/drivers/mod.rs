@@ -6,6 +6,7 @@
 
 mod choice;
 mod components;
+mod docker;
 mod graph;
 mod network;
 mod perform;
@@ -75,6 +76,7 @@ pub(crate) struct Drivers {
     config: RwLock<Config>,
     graphs: Mutex<HashMap<String, Arc<GraphSlot>>>,
     volumes: Mutex<HashMap<String, Arc<VolumeSlot>>>,
+    docker_volumes: Mutex<HashMap<String, Arc<VolumeSlot>>>,
     networks: Mutex<HashMap<String, Arc<NetworkSlot>>>,
 }
 
@@ -118,6 +120,7 @@ impl Drivers {
             config: RwLock::new(config),
             graphs: Mutex::default(),
             volumes: Mutex::default(),
+            docker_volumes: Mutex::default(),
             networks: Mutex::default(),
         })
     }
@@ -243,7 +246,12 @@ impl Drivers {
             Some(name) => name.to_owned(),
             None => self.chosen("volume", &Choice::default())?,
         };
-        let found = self.find("volume", &name)?;
+        let found = match self.find("volume", &name) {
+            Err(error) if error.kind == longshore_core::ErrorKind::NotFound => {
+                return self.docker_volume(&name)?.ok_or(error);
+            }
+            found => found?,
+        };
         let mut open = lock(&self.volumes);
         if let Some(slot) = open.get(&found.description().name) {
             return Ok(Arc::clone(slot));

@@ -84,6 +84,7 @@ impl Drivers {
             }
             views.push(view);
         }
+        views.extend(self.docker_views());
         views.sort_by(|a, b| (&a.kind, &a.name, &a.version).cmp(&(&b.kind, &b.name, &b.version)));
         Ok(views)
     }

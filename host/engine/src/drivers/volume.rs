@@ -7,7 +7,7 @@ use longshore_core::Context;
 use longshore_core::driver::{ANY_OPTION, Area, Holds, OptionKind, OptionScope, OptionSpec, OptionValue};
 use longshore_core::steps::{Place, TreeStep};
 use longshore_core::types::{MountId, Note, RelPath, VolumeName};
-use longshore_core::volume::{Access, Create, Mount, Mounted, Remove, VolumeDriver, VolumeRef};
+use longshore_core::volume::{Access, Create, Mount, Mounted, Remove, Unmount, VolumeDriver, VolumeRef};
 use longshore_loader::Loaded;
 use longshore_performer::plan::{self, PlanScope, Secrets};
 use longshore_performer::root::Root;
@@ -22,6 +22,7 @@ pub(crate) struct VolumeSlot {
     areas: Vec<Area>,
     options: Vec<OptionSpec>,
     grants: Vec<String>,
+    tracks_mounts: bool,
     driver: Arc<dyn VolumeDriver>,
     root: Root,
     data_root: std::path::PathBuf,
@@ -43,6 +44,17 @@ impl VolumeSlot {
         components: super::Components,
         options: Vec<OptionValue>,
     ) -> Result<Self> {
+        Self::open_granted(found, paths, components, options, super::grants(found))
+    }
+
+    /// As [`Self::open`], with these grants in place of the manifest's.
+    pub(super) fn open_granted(
+        found: &Loaded,
+        paths: &Paths,
+        components: super::Components,
+        options: Vec<OptionValue>,
+        grants: Vec<String>,
+    ) -> Result<Self> {
         let description = found.description();
         let folder = description.folder.clone().unwrap_or_else(|| description.name.clone());
         let path = paths.driver(&folder);
@@ -54,7 +66,8 @@ impl VolumeSlot {
             name: description.name.clone(),
             areas: description.areas.clone(),
             options: description.options.clone(),
-            grants: super::grants(found),
+            grants,
+            tracks_mounts: description.capabilities.volume()?.tracks_mounts,
             driver,
             root,
             data_root: paths.data.clone(),
@@ -160,6 +173,24 @@ impl VolumeSlot {
         };
         let checked = plan::check_plan(&mounted.plan, &scope, access)?;
         Ok((super::perform::build(checked, &self.components)?, mounted))
+    }
+
+    /// Whether the driver counts its mounts, and is told when one ends.
+    pub(crate) fn tracks_mounts(&self) -> bool {
+        self.tracks_mounts
+    }
+
+    /// Tells the driver that a mount has ended; one that it does not know has.
+    pub(crate) fn unmount(&self, volume: &VolumeRef, id: &MountId, others: usize) -> Result<()> {
+        self.driver.unmount(
+            &Context::background(),
+            Unmount {
+                volume: volume.clone(),
+                mount_id: id.clone(),
+                others: u32::try_from(others).unwrap_or(u32::MAX),
+            },
+        )?;
+        Ok(())
     }
 
     /// What lies in a volume's folders of the driver's root.

@@ -21,6 +21,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Transaction};
 
+pub(crate) use operations::OperationRow;
 pub(crate) use containers::ContainerRow;
 pub(crate) use images::ImageRow;
 pub(crate) use layers::{DamagedRow, LayerRow, ReplicaRow};

@@ -1,6 +1,8 @@
-//! Volumes: names and options in the store, content with their drivers, secrets apart ([`secret`]).
+//! Volumes: names and options in the store, content with their drivers, secrets apart ([`secret`]),
+//! mounts that a driver counts in rows ([`tracked`]).
 
 mod secret;
+mod tracked;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -17,7 +19,7 @@ use crate::container::record::Mount;
 use crate::drivers::Drivers;
 use crate::error::{Error, Result};
 use crate::paths::{Paths, random};
-use crate::store::{Store, VolumeRow};
+use crate::store::{OperationRow, Store, VolumeRow};
 use crate::time::now;
 use secret::Secrets;
 
@@ -63,6 +65,7 @@ pub(crate) struct Volumes {
     changed: Condvar,
     /// The one mount of a volume that all consumers share, while anyone has it.
     shared: Mutex<HashMap<String, OwnedFd>>,
+    tracked: tracked::Tracked,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -92,6 +95,7 @@ impl Volumes {
             changing: Mutex::default(),
             changed: Condvar::new(),
             shared: Mutex::default(),
+            tracked: tracked::Tracked::default(),
         }
     }
 
@@ -201,6 +205,27 @@ impl Volumes {
             .and_then(|()| self.store.write(|tx| tx.end_operation(operation)));
         if let Err(error) = undone {
             tracing::warn!(volume = name, %error, "a volume that failed could not be removed yet");
+        }
+    }
+
+    /// Undoes what an engine before this one began. One that has to ask a plugin, which may hang, is not
+    /// waited for.
+    fn undo_beside(self: &Arc<Self>, record: Record, operation: OperationRow) {
+        if self.drivers.is_own("volume", &record.driver) {
+            return self.undo(&record, &operation.object, operation.id);
+        }
+        let volumes = Arc::clone(self);
+        let undone = std::thread::Builder::new().name("undo-volume".into()).spawn(move || {
+            let _changing = volumes.begin(&operation.object);
+            if volumes.record(&operation.object).is_err() {
+                volumes.undo(&record, &operation.object, operation.id);
+            } else if let Err(error) = volumes.store.write(|tx| tx.end_operation(operation.id)) {
+                // Made again meanwhile, under a row of its own: it stays.
+                tracing::warn!(%error, "the row of a volume's undo stays until the next start");
+            }
+        });
+        if let Err(error) = undone {
+            tracing::warn!(%error, "no thread to undo a volume; the next start tries again");
         }
     }
 
@@ -327,6 +352,7 @@ impl Volumes {
             None => {
                 let id = MountId::parse(container)?;
                 let secrets = self.secrets(name)?;
+                self.begin_tracked(&slot, name, container)?;
                 let (fd, mounted) = slot.mount(&record.volume_ref(name)?, &id, mount.read_only, others, &|n| {
                     secrets.get(n)
                 })?;
@@ -349,15 +375,18 @@ impl Volumes {
     }
 
     /// Forgets a container's mount of a volume.
-    pub(crate) fn unmount(&self, name: &str, container: &str) {
-        let mut mounted = lock(&self.mounted);
-        if let Some(holders) = mounted.get_mut(name) {
-            holders.remove(container);
-            if holders.is_empty() {
-                mounted.remove(name);
-                lock(&self.shared).remove(name);
+    pub(crate) fn unmount(self: &Arc<Self>, name: &str, container: &str) {
+        {
+            let mut mounted = lock(&self.mounted);
+            if let Some(holders) = mounted.get_mut(name) {
+                holders.remove(container);
+                if holders.is_empty() {
+                    mounted.remove(name);
+                    lock(&self.shared).remove(name);
+                }
             }
         }
+        self.end_tracked(name, container);
     }
 
     /// Notes that a container holds a volume.
@@ -369,9 +398,11 @@ impl Volumes {
     }
 
     /// Undoes what an engine that died had begun.
-    pub(crate) fn recover(&self) -> Result<()> {
+    pub(crate) fn recover(self: &Arc<Self>) -> Result<()> {
         for operation in self.store.read(|tx| tx.operations())? {
-            if operation.kind == "volume" {
+            if operation.kind == tracked::OPERATION {
+                self.recover_tracked(&operation);
+            } else if operation.kind == "volume" {
                 let record = Record {
                     driver: operation.driver.clone(),
                     options: BTreeMap::new(),
@@ -381,7 +412,7 @@ impl Volumes {
                     created: String::new(),
                     anonymous: false,
                 };
-                self.undo(&record, &operation.object, operation.id);
+                self.undo_beside(record, operation);
             }
         }
         Ok(())

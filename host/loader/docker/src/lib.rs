@@ -30,9 +30,9 @@ pub use protocol::Activated;
 
 /// What `driver ls` and the records call a driver behind this protocol.
 pub const TRANSPORT: &str = "docker-plugin";
-/// The grant that lets a plan name mount points of the host. A plugin that was found where only root
-/// writes has it, as it has with Docker.
-pub const GRANT: &str = "host-path:any";
+/// The grants of a plugin that was found where only root writes: it may name mount points of the host,
+/// as it may with Docker. `/`, the kernel's file systems and data roots are refused all the same.
+pub const GRANTS: [&str; 1] = ["host-path"];
 
 /// How long an activation may take: it does nothing.
 const ACTIVATION: Duration = Duration::from_secs(5);

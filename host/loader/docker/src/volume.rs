@@ -61,7 +61,8 @@ pub(crate) fn channel(name: &str, address: &Address) -> Result<Arc<dyn Channel>>
         version: "1".into(),
         kind: "volume".into(),
         interface: Versions { from: 0, to: 0 },
-        folder: None,
+        // It keeps nothing with us; its root is one that is there anyhow.
+        folder: Some("plugins".into()),
         areas: vec![],
         options: vec![OptionSpec {
             name: longshore_core::driver::ANY_OPTION.into(),
