@@ -148,6 +148,23 @@ fn root_a_helper_that_dies_half_way_through_create_leaves_nothing_after_delete()
 }
 
 #[test]
+fn root_a_forced_delete_does_not_wait_for_a_create_that_stands_still() {
+    needs_root!();
+    let place = Place::new();
+    let Some(frozen) = Frozen::of(&place) else { return };
+    let plan = Plan::of(&["sleep", "1000"]);
+    let container = Container::boot(&place, &plan);
+    std::thread::scope(|scope| {
+        let create = scope.spawn(|| container.client.call(Request::Create { stdio: plan.stdio }, &[]));
+        frozen.wait_for_a_process();
+        let deleted = container.client.call(Request::Delete { force: true }, &[]).unwrap();
+        assert!(matches!(deleted.reply, Reply::Deleted));
+        assert_eq!(create.join().unwrap().unwrap_err().kind, ErrorKind::Cancelled);
+    });
+    assert_eq!(cgroups(&place), Vec::<PathBuf>::new());
+}
+
+#[test]
 fn root_what_a_killed_shim_left_half_made_is_ended() {
     needs_root!();
     let place = Place::new();

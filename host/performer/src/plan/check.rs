@@ -86,10 +86,7 @@ impl Check<'_> {
             (Source::Remote(remote), "nfs" | "nfs4" | "cifs") => self.remote(remote, settings)?,
             (source, _) => return Err(Error::broken(format!("{fs} cannot be mounted from {}", name(source)))),
         };
-        let foreign = matches!(
-            what,
-            What::Remote { .. } | What::Bind { host: true, .. }
-        );
+        let foreign = matches!(what, What::Remote { .. } | What::Bind { host: true, .. });
         Ok(CheckedPlan {
             what,
             access: self.access,

@@ -302,6 +302,18 @@ impl Shim {
         self.call_done(Outcome::Failed(error), None, now);
     }
 
+    /// Ends a create that is under way: what it makes is to be deleted, so nobody waits for its end.
+    pub(super) fn give_up_create(&mut self, now: Instant) {
+        let creates = |current: &Current| matches!(current.job, Job::Create { .. });
+        if self.calls.current.as_ref().is_some_and(creates) {
+            let error = Error::new(
+                longshore_core::ErrorKind::Cancelled,
+                "the container was deleted while it was being made",
+            );
+            self.call_done(Outcome::Failed(error), None, now);
+        }
+    }
+
     fn call_done(&mut self, outcome: Outcome, terminal: Option<OwnedFd>, now: Instant) {
         let Some(Current { asker, job, ends }) = self.calls.current.take() else {
             return self.calls.dismiss();

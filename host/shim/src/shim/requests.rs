@@ -39,7 +39,12 @@ impl Shim {
             }
             Request::Freeze { frozen } => return self.ask(asker, Job::Freeze { frozen }, now),
             Request::Update { resources } => return self.ask(asker, Job::Update { resources }, now),
-            Request::Delete { force } => return self.ask(asker, Job::Delete { force }, now),
+            Request::Delete { force } => {
+                if force {
+                    self.give_up_create(now);
+                }
+                return self.ask(asker, Job::Delete { force }, now);
+            }
             // A container that ended is not left behind: leaving is deleting it.
             Request::Quit if self.phase == Phase::Exited => {
                 return self.ask(asker, Job::Delete { force: false }, now);
