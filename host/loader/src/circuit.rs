@@ -206,7 +206,10 @@ mod tests {
     fn three_breaks_let_only_cleaning_up_pass() {
         let circuit = quarantined();
         let error = circuit.admit("driver x", &method("create")).unwrap_err();
-        assert!(error.message.contains("driver x is quarantined (it broke 3 times"), "{error}");
+        assert!(
+            error.message.contains("driver x is quarantined (it broke 3 times"),
+            "{error}"
+        );
         assert_eq!(circuit.admit("driver x", &method("remove")).unwrap(), Admission::Plain);
     }
 

@@ -64,7 +64,11 @@ impl Measured {
 }
 
 const HEADERS: [(&str, &str, &str); 6] = [
-    ("longshore_driver_calls_total", "counter", "Calls that have ended, by outcome."),
+    (
+        "longshore_driver_calls_total",
+        "counter",
+        "Calls that have ended, by outcome.",
+    ),
     ("longshore_driver_call_seconds", "histogram", "How long calls took."),
     (
         "longshore_driver_quarantined",
@@ -111,8 +115,14 @@ fn one(driver: &Loaded, families: &mut [String; HEADERS.len()]) {
         escape(&about.version),
         driver.isolation()
     );
-    let [calls_name, seconds_name, quarantined_name, abandoned_name, starts_name, up_name] =
-        HEADERS.map(|(name, ..)| name);
+    let [
+        calls_name,
+        seconds_name,
+        quarantined_name,
+        abandoned_name,
+        starts_name,
+        up_name,
+    ] = HEADERS.map(|(name, ..)| name);
     for measured in driver.metrics() {
         let labels = format!("{labels},method=\"{}\"", measured.method);
         for (outcome, count) in &measured.outcomes {

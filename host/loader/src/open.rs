@@ -122,7 +122,13 @@ impl Loaded {
                 "raise the limit of open files",
             ))
         })?;
-        let spec = Spec::new(file, &checked.digest(), manifest.label(), manifest.grants.clone(), processes);
+        let spec = Spec::new(
+            file,
+            &checked.digest(),
+            manifest.label(),
+            manifest.grants.clone(),
+            processes,
+        );
         let process = Arc::new(Process::start(spec).map_err(at)?);
         let description = describe(&process).map_err(at)?;
         agree(&description, manifest).map_err(at)?;

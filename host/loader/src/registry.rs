@@ -93,7 +93,9 @@ impl Registry {
             ways,
         };
         let bundled = discovery::bundled(components).into_iter().map(|mut candidate| {
-            candidate.isolation = isolation.get(&format!("{}-{}", candidate.kind, candidate.name)).copied();
+            candidate.isolation = isolation
+                .get(&format!("{}-{}", candidate.kind, candidate.name))
+                .copied();
             if candidate.isolation == Some(Isolation::Wasm) {
                 candidate.path.set_extension("wasm");
             }
@@ -191,7 +193,11 @@ impl Registry {
     }
 
     #[cfg(not(feature = "wasm"))]
-    #[allow(clippy::unused_self, clippy::needless_pass_by_value, reason = "the signature of the other build")]
+    #[allow(
+        clippy::unused_self,
+        clippy::needless_pass_by_value,
+        reason = "the signature of the other build"
+    )]
     fn load_component(&self, _checked: Checked, candidate: &Candidate) -> std::result::Result<Loaded, Refused> {
         Err(Fault::new(
             Problem::Policy,

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use longshore_loader::wasm::{Engine, Settings};
 use longshore_loader::{Checked, Loaded, Origin, Refused, check};
 
 use report::Report;
@@ -40,7 +41,7 @@ enum Command {
 
 #[derive(clap::Args)]
 struct Target {
-    /// The plugin's shared library.
+    /// The plugin's shared library (.so) or component (.wasm).
     file: PathBuf,
     /// Print one JSON object instead of text.
     #[arg(long)]
@@ -111,5 +112,13 @@ fn load(checked: Checked) -> Result<Loaded, Refused> {
         in_process: true,
         grants: checked.manifest().grants.clone(),
     };
-    Loaded::from_checked(checked, &origin)
+    load_here(checked, &origin)
+}
+
+/// Loads a file into this process: a library as such, a component into a sandbox.
+fn load_here(checked: Checked, origin: &Origin) -> Result<Loaded, Refused> {
+    if checked.is_component() {
+        return Loaded::from_checked_component(checked, origin, &Engine::new(Settings::default()));
+    }
+    Loaded::from_checked(checked, origin)
 }

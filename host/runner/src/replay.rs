@@ -23,9 +23,9 @@ use serde::Serialize;
 pub(crate) struct Arguments {
     /// The record, as an engine with `--record` wrote it.
     record: PathBuf,
-    /// The driver's file.
+    /// The driver's file: a library, or a component, which always runs in a sandbox.
     driver: PathBuf,
-    /// Where the driver's code runs: in-process or process.
+    /// Where a library's code runs: in-process or process.
     #[arg(long, value_name = "WAY", default_value = "process", value_parser = ["in-process", "process"])]
     isolation: String,
     /// Show only the first differences.
@@ -80,8 +80,12 @@ pub(crate) fn replay(arguments: &Arguments) -> Result<Outcome, String> {
             break;
         }
         number += 1;
-        let line: Line = serde_json::from_slice(&text)
-            .map_err(|error| format!("{}, line {number}: no recorded call ({error})", arguments.record.display()))?;
+        let line: Line = serde_json::from_slice(&text).map_err(|error| {
+            format!(
+                "{}, line {number}: no recorded call ({error})",
+                arguments.record.display()
+            )
+        })?;
         if line.kind == about.kind && line.driver == about.name {
             replay.line(number, &line);
         }
@@ -105,11 +109,11 @@ fn load(file: &Path, isolation: &str) -> Result<Loaded, String> {
         grants: checked.manifest().grants.clone(),
     };
     let loaded = match Isolation::parse(isolation) {
-        Some(Isolation::Process) => {
+        Some(Isolation::Process) if !checked.is_component() => {
             let runner = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
             Loaded::from_checked_process(checked, &origin, &Processes::new(runner))
         }
-        _ => Loaded::from_checked(checked, &origin),
+        _ => crate::load_here(checked, &origin),
     };
     loaded.map_err(|refused| refused.to_string())
 }
@@ -249,7 +253,10 @@ fn compare(line: &Line, answer: &Result<Value, Error>) -> Vec<String> {
             if *before == now {
                 return Vec::new();
             }
-            vec![format!("failed before ({}: {}), now ({}: {})", before.kind, before.message, now.kind, now.message)]
+            vec![format!(
+                "failed before ({}: {}), now ({}: {})",
+                before.kind, before.message, now.kind, now.message
+            )]
         }
         (Some(_), _, Err(error)) => vec![format!("answered before, fails now ({}: {error})", error.kind.as_str())],
         (None, before, Ok(_)) => {

@@ -9,9 +9,6 @@ use rustix::thread::{self, CapabilitySet, CapabilitySets};
 
 use crate::error::{Error, Named, Result};
 
-/// The user and group that own nothing.
-pub const NOBODY: u32 = 65534;
-
 /// A capability that can be kept, see capabilities(7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Capability {
@@ -45,24 +42,30 @@ impl Capability {
     }
 }
 
-/// Becomes [`NOBODY`], without further groups. Of the calling thread: for a process that has one.
+/// Becomes the user of that number and the group of the same, without further groups. Of the calling
+/// thread: for a process that has one.
 ///
 /// # Errors
 /// The kernel's; `EPERM` for one that is not root.
-pub fn become_nobody() -> Result<()> {
-    let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
+pub fn become_user(number: u32) -> Result<()> {
+    let (user, group) = (Uid::from_raw(number), Gid::from_raw(number));
     thread::set_thread_groups(&[]).named("setgroups")?;
     thread::set_thread_res_gid(group, group, group).named("setresgid")?;
     thread::set_thread_res_uid(user, user, user).named("setresuid")
 }
 
-/// Gives up every capability but these, in all sets, and the way to get any back by executing a
-/// program. Of the calling thread: for a process that has one.
+fn set_of(kept: &[Capability]) -> CapabilitySet {
+    kept.iter().fold(CapabilitySet::empty(), |set, one| set | one.bit())
+}
+
+/// Gives up the ways in which a program that is executed could get any capability but these. It takes
+/// a capability itself, so it comes before [`become_user`]. Of the calling thread: for a process that
+/// has one.
 ///
 /// # Errors
 /// The kernel's.
-pub fn keep_capabilities(kept: &[Capability]) -> Result<()> {
-    let kept = kept.iter().fold(CapabilitySet::empty(), |set, one| set | one.bit());
+pub fn bound_capabilities(kept: &[Capability]) -> Result<()> {
+    let kept = set_of(kept);
     thread::set_no_new_privs(true).named("prctl")?;
     thread::clear_ambient_capability_set().named("prctl")?;
     for number in 0..64 {
@@ -72,6 +75,17 @@ pub fn keep_capabilities(kept: &[Capability]) -> Result<()> {
             break;
         }
     }
+    Ok(())
+}
+
+/// Gives up every capability but these, and what [`bound_capabilities`] does. Of the calling thread: for
+/// a process that has one.
+///
+/// # Errors
+/// The kernel's.
+pub fn keep_capabilities(kept: &[Capability]) -> Result<()> {
+    bound_capabilities(kept)?;
+    let kept = set_of(kept);
     let had = thread::capabilities(None).named("capget")?;
     let sets = CapabilitySets {
         effective: had.effective & kept,
@@ -218,7 +232,11 @@ pub fn forbid_calls(calls: Calls) -> Result<()> {
     // SAFETY: the program is live for the call, its length is that of the vector, and the kernel
     // checks it whole before it takes it.
     let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
-    if result == 0 { Ok(()) } else { Err(Error::last("seccomp")) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(Error::last("seccomp"))
+    }
 }
 
 /// The filter as the kernel's classic BPF. One comparison and one answer for each call: plain, and a
@@ -315,14 +333,17 @@ mod tests {
     }
 
     #[test]
-    fn root_nobody_cannot_read_what_is_roots() {
+    fn root_another_user_cannot_read_what_is_roots() {
         if !rustix::process::geteuid().is_root() {
             println!("SKIP: needs root");
             return;
         }
         apart(|| {
-            become_nobody().unwrap();
+            bound_capabilities(&[]).unwrap();
+            become_user(65534).unwrap();
             keep_capabilities(&[]).unwrap();
+            let bounding = thread::capability_is_in_bounding_set(CapabilitySet::CHOWN);
+            assert!(!bounding.unwrap());
             assert!(std::fs::read("/etc/shadow").is_err());
         });
     }

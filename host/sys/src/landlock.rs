@@ -59,7 +59,14 @@ pub fn read_only_beneath(kept: &[impl AsFd]) -> Result<bool> {
     }
     let handled = all_rights(version);
     // SAFETY: the first field of the attributes is what the kernel takes from so many bytes.
-    let made = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, &raw const handled, size_of::<u64>(), 0) };
+    let made = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            &raw const handled,
+            size_of::<u64>(),
+            0,
+        )
+    };
     let Ok(made @ 0..) = i32::try_from(made) else {
         return Err(Error::last("landlock_create_ruleset"));
     };

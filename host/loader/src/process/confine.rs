@@ -1,7 +1,7 @@
 //! What a driver may do in its own process: decided by the grants that its manifest asks for and the
 //! policy gives, put in force before any of its code runs.
 //!
-//! A driver without grants that need rights of the system runs as nobody, without capabilities,
+//! A driver without grants that need rights of the system runs as a user who owns nothing, without capabilities,
 //! files, sockets, programs, mounts or new processes: it may read itself and the system's libraries. It
 //! is no sandbox as a component's is: it shares the kernel's other calls.
 
@@ -17,8 +17,11 @@ use super::cgroup;
 /// Address space; also what a driver that allocates without end is stopped by where cgroups do not.
 const MEMORY: u64 = 4 << 30;
 const FILES: u64 = 1024;
-/// Threads and processes of its user, whose name others may use too.
+/// Threads of its user.
 const THREADS: u64 = 512;
+/// Numbers of users that no account has: systemd takes those of its dynamic users from here too. One of
+/// its own for each process, so that none can signal another, or use up its threads.
+const USERS: std::ops::Range<u32> = 61184..65520;
 
 /// Where the system's loader finds what a library needs.
 const LIBRARIES: [&str; 4] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64"];
@@ -38,7 +41,7 @@ const OVER_FILES: [Capability; 7] = [
 /// What a driver keeps.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Rights {
-    /// Root, with these; else nobody, with none.
+    /// Root, with these; else a user who owns nothing, with none.
     pub(super) root: Option<Vec<Capability>>,
     pub(super) calls: Calls,
 }
@@ -70,19 +73,24 @@ impl Rights {
             files: FILES,
             threads: THREADS,
         })?;
+        let kept = self.root.as_deref().unwrap_or_default();
+        confine::bound_capabilities(kept)?;
         let is_root = process::effective_owner().0 == 0;
         if is_root && self.root.is_none() {
-            confine::become_nobody()?;
+            let count = USERS.end - USERS.start;
+            confine::become_user(USERS.start + process::own_number().unsigned_abs() % count)?;
         }
         if self.root.is_none() && self.calls.sockets {
             let mut readable: Vec<OwnedFd> = library.as_fd().try_clone_to_owned().into_iter().collect();
-            let places = LIBRARIES.iter().filter_map(|place| path::open_directory(Path::new(place)).ok());
+            let places = LIBRARIES
+                .iter()
+                .filter_map(|place| path::open_directory(Path::new(place)).ok());
             readable.extend(places);
             readable.extend(File::open(CACHE).map(OwnedFd::from));
-            // Where the kernel cannot, being nobody is what is left.
+            // Where the kernel cannot, being another user is what is left.
             landlock::read_only_beneath(&readable)?;
         }
-        confine::keep_capabilities(self.root.as_deref().unwrap_or_default())?;
+        confine::keep_capabilities(kept)?;
         confine::forbid_calls(self.calls)
     }
 }
@@ -92,7 +100,10 @@ mod tests {
     use super::*;
 
     fn of(label: &str, grants: &[&str]) -> Rights {
-        Rights::of(label, &grants.iter().map(|grant| (*grant).to_owned()).collect::<Vec<_>>())
+        Rights::of(
+            label,
+            &grants.iter().map(|grant| (*grant).to_owned()).collect::<Vec<_>>(),
+        )
     }
 
     #[test]

@@ -200,10 +200,7 @@ mod tests {
     fn whole() -> Frame {
         let mut message = Message::from_body(vec![7; 300_000]);
         let pipe = std::io::pipe().unwrap();
-        message.handles = vec![
-            (HandleKind::Pipe, pipe.0.into()),
-            (HandleKind::Pipe, pipe.1.into()),
-        ];
+        message.handles = vec![(HandleKind::Pipe, pipe.0.into()), (HandleKind::Pipe, pipe.1.into())];
         Frame::new(Kind::Call, 3, u64::MAX, "create", message)
     }
 

@@ -91,8 +91,8 @@ impl Link {
         drop(desk);
         // Nobody reads, so nobody has seen its end yet.
         let now = Some(Duration::ZERO);
-        let closed = poll(&[(self.socket.as_fd(), Ready::READ)], now)
-            .is_ok_and(|ready| ready.iter().any(|one| one.closed));
+        let closed =
+            poll(&[(self.socket.as_fd(), Ready::READ)], now).is_ok_and(|ready| ready.iter().any(|one| one.closed));
         if closed {
             self.fail(Lost::Gone);
         }

@@ -93,7 +93,11 @@ impl Hello {
 /// When the process cannot be what it must be; a library that is refused is the engine's to report.
 pub fn serve(serving: &Serving) -> Result<std::convert::Infallible, String> {
     let own = |fd: &dyn AsFd| fd.as_fd().try_clone_to_owned().map_err(|error| error.to_string());
-    let (engine, file, listener) = (own(&std::io::stdin())?, own(&std::io::stdout())?, own(&std::io::stderr())?);
+    let (engine, file, listener) = (
+        own(&std::io::stdin())?,
+        own(&std::io::stdout())?,
+        own(&std::io::stderr())?,
+    );
     let is_socket = |fd: &OwnedFd| path::stat(fd).is_ok_and(|found| found.kind == FileType::Socket);
     if !is_socket(&engine) {
         return Err("this verb is for an engine, which calls over standard input".into());
@@ -193,7 +197,13 @@ impl Runner {
             over: OnceLock::new(),
         });
         self.connections.fetch_add(1, Ordering::SeqCst);
-        connection.send(&Frame::new(Kind::Hello, 0, 0, "", Message::from_body(self.hello.clone())));
+        connection.send(&Frame::new(
+            Kind::Hello,
+            0,
+            0,
+            "",
+            Message::from_body(self.hello.clone()),
+        ));
         self.follow(&connection)
     }
 
@@ -264,7 +274,10 @@ impl Runner {
                     // Somebody must read on while this one runs.
                     if connection.idle.fetch_sub(1, Ordering::SeqCst) == 1 && self.follow(connection).is_err() {
                         connection.idle.fetch_add(1, Ordering::SeqCst);
-                        connection.fail(frame.call, &Error::exhausted("the driver's process has no more threads"));
+                        connection.fail(
+                            frame.call,
+                            &Error::exhausted("the driver's process has no more threads"),
+                        );
                         continue;
                     }
                     // Before anybody can read that it is cancelled.
@@ -394,7 +407,9 @@ impl Connection {
             }
             if self.over.get().is_some() {
                 answers.remove(&question);
-                return Err(Error::unavailable(format!("the engine is gone, so its service {name:?} is")));
+                return Err(Error::unavailable(format!(
+                    "the engine is gone, so its service {name:?} is"
+                )));
             }
             answers = self.answered.wait(answers).unwrap_or_else(PoisonError::into_inner);
         }

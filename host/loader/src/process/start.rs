@@ -33,13 +33,7 @@ pub(crate) struct Spec {
 }
 
 impl Spec {
-    pub(crate) fn new(
-        file: OwnedFd,
-        digest: &str,
-        label: String,
-        grants: Vec<String>,
-        processes: &Processes,
-    ) -> Self {
+    pub(crate) fn new(file: OwnedFd, digest: &str, label: String, grants: Vec<String>, processes: &Processes) -> Self {
         let mut hash = Sha256::new();
         for word in [digest, &label].into_iter().chain(grants.iter().map(String::as_str)) {
             hash.update(word);
@@ -104,7 +98,11 @@ impl Spec {
         };
         let peer = socket::peer(&socket).ok()?;
         if peer.uid != process::effective_owner().0 {
-            tracing::warn!(driver = self.label, uid = peer.uid, "another user's process at the driver's socket");
+            tracing::warn!(
+                driver = self.label,
+                uid = peer.uid,
+                "another user's process at the driver's socket"
+            );
             let _ = path::remove_file(&folder, name.as_bytes());
             return None;
         }
@@ -112,7 +110,11 @@ impl Spec {
         let link = Link::new(socket, pidfd, peer.pid, &self.label);
         match link.hello(LOADING).map(|frame| self.greeted(&frame)) {
             Ok(Ok(())) => {
-                tracing::info!(driver = self.label, pid = peer.pid, "the driver's process is still there");
+                tracing::info!(
+                    driver = self.label,
+                    pid = peer.pid,
+                    "the driver's process is still there"
+                );
                 Some(link)
             }
             _ => {
