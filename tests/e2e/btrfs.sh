@@ -29,6 +29,9 @@ for driver in overlay vfs btrfs vfs overlay btrfs; do
     expect_out "the image runs on $driver" "$driver" L run --rm --network none demo sh -c "echo $driver"
     equal "under the same ID on $driver" "$image" "$(L inspect --type image --format '{{.Id}}' demo)"
 done
+printf '\n[plugin.graph-btrfs]\nisolation = "process"\n' >>"$CONFIG"
+expect_out "in a process of its own" process sh -c "longshore --data-root '$DATA' --config '$CONFIG' driver ls --format '{{.Name}} {{.Isolation}}' | sed -n 's/^btrfs //p'"
+expect_out "it makes and removes layers there too" hello L run --rm --network none demo echo hello
 expect_out "the writer goes on" mine L exec writer cat /file
 check "what is saved from btrfs" L save -o "$WORK/demo.tar" demo
 check "the writer is removed" L rm -f writer

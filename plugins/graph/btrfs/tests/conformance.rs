@@ -97,7 +97,7 @@ fn root_the_suite_passes_as_a_library() {
     let Some(disk) = Disk::new() else { return };
     let origin = Origin::Explicit {
         in_process: true,
-        grants: vec![],
+        grants: vec!["acts".into()],
     };
     passes(Loaded::from_path(&library(), &origin).unwrap(), &disk.path());
 }
