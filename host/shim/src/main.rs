@@ -22,6 +22,7 @@ fn main() -> ExitCode {
     let result = match arguments.as_slice() {
         ["run", "--fd", number] => run(number),
         ["perform"] => perform_here(),
+        ["keep"] => keep(),
         ["--version"] => {
             println!("longshore-shim {}", env!("CARGO_PKG_VERSION"));
             Ok(())
@@ -55,6 +56,13 @@ fn run(number: &str) -> Result<()> {
     // Needs a privilege that is not always there; without it the shim is as likely to go as others.
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     shim::Shim::new(connection, driver::open, oom_score)?.run()
+}
+
+/// Serves the container's ports of the loopback link until the shim that started this is gone.
+fn keep() -> Result<()> {
+    let control = take_connection("0")?;
+    let _ = process::set_name("longshore-keep");
+    longshore_performer::net::keeper::run(control)
 }
 
 /// Builds one mount that may hang, in a process that whoever waits for it may kill.

@@ -10,6 +10,7 @@ use longshore_core::driver::OptionValue;
 use longshore_core::exec::{Cgroups, Resources};
 use longshore_core::types::{ContainerId, ExecId, IfName};
 use longshore_core::{Error, Result};
+pub use longshore_performer::net::keeper::Proxy;
 use serde::{Deserialize, Serialize};
 
 use crate::files::ExitRecord;
@@ -129,6 +130,12 @@ pub enum Request {
         /// The new limits.
         resources: Resources,
     },
+    /// Gives the shim sockets that hold ports of the container: it keeps them for the container's
+    /// life, and has those with a proxy served on the loopback link. Descriptors: one for each port.
+    Ports {
+        /// What is served on each, if anything.
+        ports: Vec<Option<Proxy>>,
+    },
     /// Asks what the shim knows.
     State,
     /// Asks for a clone of the root mount, made in the shim's namespace: the reply's descriptor.
@@ -158,6 +165,7 @@ impl Request {
             Self::Stop { .. } => "stop",
             Self::Freeze { .. } => "freeze",
             Self::Update { .. } => "update",
+            Self::Ports { .. } => "ports",
             Self::State => "state",
             Self::Root => "root",
             Self::Delete { .. } => "delete",

@@ -23,6 +23,7 @@ pub mod names;
 pub mod ports;
 
 mod collect;
+mod facts;
 mod filter;
 mod foreign;
 mod inside;
@@ -33,6 +34,7 @@ mod sysctl;
 mod undo;
 
 pub use collect::{Live, Removed};
+pub use facts::facts;
 pub use foreign::{ForeignChain, foreign_chains};
 pub use own::{Ownership, claim_prefix};
 pub use perform::{NetworkHost, Performed};

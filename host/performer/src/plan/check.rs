@@ -1,6 +1,5 @@
 //! Re-validation of a plan, whatever transport it came over. A breach refuses it whole.
 
-use std::net::{IpAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 

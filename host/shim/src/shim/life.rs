@@ -143,6 +143,7 @@ impl Shim {
     /// Lets go of everything but clients that have something to read; the loop ends soon.
     pub(super) fn let_go(&mut self) {
         self.listener = None;
+        self.ports.let_go();
         if let Some(sandbox) = &mut self.sandbox {
             sandbox.release();
         }
@@ -166,6 +167,7 @@ impl Shim {
     pub(super) fn tick(&mut self, now: Instant) {
         self.session.tick(now);
         self.tick_execs(now);
+        self.ports.tick(now);
         self.tell_ended();
         self.check_drained(now);
         if self.kill_at.is_some_and(|at| now >= at) {
@@ -212,6 +214,7 @@ impl Shim {
             .chain(self.kill_at)
             .chain(self.drained_by)
             .chain(self.calls.deadline())
+            .chain(self.ports.deadline())
             .chain(self.alone_since.map(|since| since + ALONE))
             .chain(self.leave_by)
             .min()

@@ -26,6 +26,7 @@ mod execs;
 mod helper;
 mod json_log;
 mod life;
+mod ports;
 mod queue;
 mod requests;
 mod sandbox;
@@ -95,6 +96,7 @@ enum Token {
     Dismissed(i32),
     Init,
     Oom,
+    Keeper,
     Container(Waits),
     ExecProcess(u64),
     Exec(u64, Waits),
@@ -119,6 +121,7 @@ pub(crate) struct Shim {
     exit: Option<ExitRecord>,
     session: Session,
     execs: Vec<ExecSession>,
+    ports: ports::Ports,
     calls: Calls,
     /// The last number given to an exec session or a client.
     numbered: u64,
@@ -159,6 +162,7 @@ impl Shim {
             exit: None,
             session: Session::new(None),
             execs: Vec::new(),
+            ports: ports::Ports::default(),
             calls: Calls::default(),
             numbered: 0,
             oom_score,
@@ -222,6 +226,7 @@ impl Shim {
             all.push(read(Token::Init, init.pidfd.as_fd()));
         }
         all.extend(self.oom.iter().map(|oom| read(Token::Oom, oom.as_fd())));
+        all.extend(self.ports.keeper().map(|pidfd| read(Token::Keeper, pidfd)));
         for (waits, fd, ready) in self.session.interests(now) {
             all.push((Token::Container(waits), fd, ready));
         }
@@ -246,7 +251,7 @@ impl Shim {
     fn ready(&mut self, token: Token, ready: Ready, now: Instant) {
         let reaps = matches!(
             token,
-            Token::Dismissed(_) | Token::ExecProcess(_) | Token::Init | Token::HelperGone
+            Token::Dismissed(_) | Token::ExecProcess(_) | Token::Init | Token::HelperGone | Token::Keeper
         );
         match token {
             Token::Signals => self.take_signals(now),
@@ -257,6 +262,7 @@ impl Shim {
             Token::Dismissed(pid) => self.calls.reap(pid),
             Token::Init => self.init_ready(now),
             Token::Oom => self.look_for_oom(),
+            Token::Keeper => self.ports.keeper_ended(now),
             Token::Container(waits) => {
                 let alive = self.init.as_ref().is_none_or(|init| init.exit.is_none());
                 self.session.ready(waits, ready, alive, now, &mut self.buffer);
@@ -327,6 +333,7 @@ impl Shim {
         let is = |process: &Process| process.exit.is_none() && i64::from(process.pid) == i64::from(pid);
         self.init.as_ref().is_some_and(is)
             || self.execs.iter().any(|exec| is(&exec.process))
+            || self.ports.is_keeper(pid)
             || self.calls.helper.as_ref().is_some_and(|helper| helper.pid == pid)
             || self.calls.dismissed.iter().any(|helper| helper.pid == pid)
     }

@@ -62,6 +62,10 @@ impl Shim {
                 Ok(Reply::Done)
             }
             Request::Stop { .. } => Err(self.not_running(name)),
+            Request::Ports { ports } if self.phase != Phase::Waiting && self.leave_by.is_none() => {
+                self.ports.hold(ports, descriptors).map(|()| Reply::Done)
+            }
+            Request::Ports { .. } => Err(self.not_running(name)),
             Request::State => Ok(Reply::State(Box::new(self.report()))),
         };
         self.connections.reply(asker, result, Vec::new());
