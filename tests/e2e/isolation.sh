@@ -116,5 +116,8 @@ check "the engine stops" L engine stop
 for pid in $pids; do
     if wait_until 5 gone "$pid"; then ok "process $pid of a driver is gone"; else not_ok "process $pid of a driver is gone"; fi
 done
-check "and starts again" L ps
+rm -f "$WORK/calls.jsonl"
+isolate in-process
+check "an engine that is started with a record" L --record "$WORK/calls.jsonl" run --rm -v data:/data busybox true
+expect_has "writes down what drivers were asked" '"method":"create"' cat "$WORK/calls.jsonl"
 finish

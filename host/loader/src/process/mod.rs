@@ -113,13 +113,20 @@ pub(crate) struct Process {
     /// here are never used again; those of a process begin anew with each one.
     instances: Mutex<HashMap<u64, (Arc<Link>, u64)>>,
     last: AtomicU64,
+    told: Mutex<Told>,
 }
 
+/// When the process was started, and when it may be again.
 #[derive(Default)]
 struct Starting {
     since: Option<Instant>,
     deaths: u32,
     not_before: Option<Instant>,
+}
+
+/// What others ask for, who must not wait for a start.
+#[derive(Default)]
+struct Told {
     starts: u64,
     ended: Option<String>,
 }
@@ -131,9 +138,9 @@ impl Process {
         Ok(Self {
             starting: Mutex::new(Starting {
                 since: Some(Instant::now()),
-                starts: 1,
                 ..Starting::default()
             }),
+            told: Mutex::new(Told { starts: 1, ended: None }),
             current: Mutex::new(Some(Arc::new(link))),
             spec,
             instances: Mutex::default(),
@@ -144,11 +151,11 @@ impl Process {
     /// What is known of it now.
     pub(crate) fn state(&self) -> ProcessState {
         let link = lock(&self.current).clone().filter(|link| link.gone().is_none());
-        let starting = lock(&self.starting);
+        let told = lock(&self.told);
         ProcessState {
             pid: link.map(|link| link.pid()),
-            starts: starting.starts,
-            ended: starting.ended.clone(),
+            starts: told.starts,
+            ended: told.ended.clone(),
         }
     }
 
@@ -169,20 +176,22 @@ impl Process {
             };
             *lock(&self.current) = None;
             lock(&self.instances).retain(|_, (on, _)| !Arc::ptr_eq(on, &link));
-            starting.died(&why);
+            starting.died();
+            lock(&self.told).ended = Some(why);
         }
         self.pause(&starting, until)?;
         match self.spec.adopt_or_start() {
             Ok(link) => {
                 let link = Arc::new(link);
                 starting.since = Some(Instant::now());
-                starting.starts += 1;
+                lock(&self.told).starts += 1;
                 *lock(&self.current) = Some(Arc::clone(&link));
                 Ok(link)
             }
             Err(fault) => {
                 starting.since = None;
-                starting.died(&fault.what);
+                starting.died();
+                lock(&self.told).ended = Some(fault.what.clone());
                 Err(Error::unavailable(format!(
                     "the process of driver {} cannot be started again: {}; {}",
                     self.spec.label, fault.what, fault.remedy
@@ -202,7 +211,7 @@ impl Process {
                 "the process of driver {} ended {} times ({}); it is started again in {} s",
                 self.spec.label,
                 starting.deaths,
-                starting.ended.as_deref().unwrap_or("no reason known"),
+                lock(&self.told).ended.as_deref().unwrap_or("no reason known"),
                 left.as_secs() + 1
             )));
         }
@@ -231,14 +240,13 @@ impl Process {
 
 impl Starting {
     /// Notes an end: 1 s of rest after the first, then 2, 4, and so on up to a minute.
-    fn died(&mut self, why: &str) {
+    fn died(&mut self) {
         if self.since.is_some_and(|since| since.elapsed() >= WELL) {
             self.deaths = 0;
         }
         let pause = Duration::from_secs(1 << self.deaths.min(6)).min(LONGEST_PAUSE);
         self.deaths += 1;
         self.not_before = Some(Instant::now() + pause);
-        self.ended = Some(why.to_owned());
     }
 }
 
@@ -325,7 +333,7 @@ mod tests {
         let mut pauses = Vec::new();
         for _ in 0..8 {
             let before = Instant::now();
-            starting.died("it died");
+            starting.died();
             let until = starting.not_before.unwrap_or(before);
             // The clock moved between both looks, by less than half a second one hopes.
             pauses.push((until.duration_since(before) + Duration::from_millis(500)).as_secs());
@@ -333,7 +341,7 @@ mod tests {
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
         if let Some(long_ago) = Instant::now().checked_sub(WELL) {
             starting.since = Some(long_ago);
-            starting.died("it died");
+            starting.died();
             assert_eq!(starting.deaths, 1);
         }
     }

@@ -18,7 +18,9 @@ use super::{Processes, cgroup};
 use crate::refusal::{Fault, Problem};
 
 /// How long a library may take to load.
-const LOADING: Duration = Duration::from_secs(20);
+const LOADING: Duration = Duration::from_secs(10);
+/// How long a process that has loaded its library may take to greet.
+const GREETING: Duration = Duration::from_secs(3);
 
 /// All that it takes to start a driver's process, and to start it again.
 pub(crate) struct Spec {
@@ -108,7 +110,7 @@ impl Spec {
         }
         let pidfd = process::open(peer.pid).ok()?;
         let link = Link::new(socket, pidfd, peer.pid, &self.label);
-        match link.hello(LOADING).map(|frame| self.greeted(&frame)) {
+        match link.hello(GREETING).map(|frame| self.greeted(&frame)) {
             Ok(Ok(())) => {
                 tracing::info!(
                     driver = self.label,

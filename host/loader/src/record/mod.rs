@@ -27,7 +27,7 @@ pub use value::Value;
 pub const MAX_LINE: usize = 16 << 20;
 
 /// One call.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Line {
     /// The driver's kind.
     pub kind: String,
@@ -57,6 +57,19 @@ pub struct Line {
     pub error: Option<Failed>,
     /// How long it took, in microseconds.
     pub micros: u64,
+    /// What was left out; never written.
+    #[serde(skip)]
+    hidden: Vec<String>,
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Line")
+            .field("kind", &self.kind)
+            .field("driver", &self.driver)
+            .field("method", &self.method)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How a recorded call failed.
@@ -145,7 +158,8 @@ impl Recording {
     pub(crate) fn asked(&self, call: Call<'_>, request: &Message) -> Line {
         let body = envelope::open(&request.body).map_or(&[][..], |opened| opened.request);
         let mut value = Value::decode(body).unwrap_or(Value::Nil);
-        let redacted = value.redact(&self.secrets);
+        let mut hidden = Vec::new();
+        value.redact(&self.secrets, &mut hidden);
         Line {
             kind: self.kind.clone(),
             driver: self.driver.clone(),
@@ -155,10 +169,11 @@ impl Recording {
             method: call.method.name.to_owned(),
             handles: request.handles.iter().map(|(kind, _)| *kind as u8).collect(),
             request: value.to_json(),
-            redacted,
+            redacted: !hidden.is_empty(),
             reply: None,
             error: None,
             micros: 0,
+            hidden,
         }
     }
 
@@ -167,10 +182,15 @@ impl Recording {
         match outcome {
             Ok(reply) => {
                 let mut value = Value::decode(&reply.body).unwrap_or(Value::Nil);
-                value.redact(&self.secrets);
+                value.redact(&self.secrets, &mut Vec::new());
+                value.blot(&line.hidden);
                 line.reply = Some(value.to_json());
             }
-            Err(error) => line.error = Some(Failed::from(error)),
+            Err(error) => {
+                let mut failed = Failed::from(error);
+                value::blot_text(&mut failed.message, &line.hidden);
+                line.error = Some(failed);
+            }
         }
         line.micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.recorder.write(&line);

@@ -129,45 +129,60 @@ impl Value {
     }
 
     /// Leaves out what is secret: the values of options of these names, of names that say so, and
-    /// passwords among mount options. Whether there was anything.
-    pub(super) fn redact(&mut self, secrets: &[String]) -> bool {
+    /// passwords among mount options. What was left out is added to `hidden`.
+    pub(super) fn redact(&mut self, secrets: &[String], hidden: &mut Vec<String>) {
         match self {
-            Self::Text(text) => redact_text(text),
-            Self::List(list) => list.iter_mut().fold(false, |any, item| item.redact(secrets) | any),
+            Self::Text(text) => redact_text(text, hidden),
+            Self::List(list) => list.iter_mut().for_each(|item| item.redact(secrets, hidden)),
             Self::Map(map) => {
                 let is_secret = |name: &str| secrets.iter().any(|secret| secret == name) || says_secret(name);
                 let named = map.iter().any(|(key, value)| match (key, value) {
                     (Self::Text(key), Self::Text(name)) => matches!(key.as_str(), "name" | "key") && is_secret(name),
                     _ => false,
                 });
-                let mut any = false;
                 for (key, value) in map {
                     let hide = match key {
                         Self::Text(key) => is_secret(key) || named && key == "value",
                         _ => false,
                     };
-                    any |= if hide { value.hide() } else { value.redact(secrets) };
+                    if hide {
+                        value.hide(hidden);
+                    } else {
+                        value.redact(secrets, hidden);
+                    }
                 }
-                any
             }
-            _ => false,
+            _ => {}
         }
     }
 
-    /// Hides everything in it that could be a secret. Whether there was anything.
-    fn hide(&mut self) -> bool {
+    /// Hides everything in it that could be a secret.
+    fn hide(&mut self, hidden: &mut Vec<String>) {
         match self {
-            Self::Text(text) => {
-                HIDDEN.clone_into(text);
-                true
-            }
+            Self::Text(text) => hidden.push(std::mem::replace(text, HIDDEN.to_owned())),
             Self::Bytes(bytes) => {
+                hidden.push(String::from_utf8_lossy(bytes).into_owned());
                 *bytes = HIDDEN.as_bytes().to_vec();
-                true
             }
-            Self::List(list) => list.iter_mut().fold(false, |any, item| item.hide() | any),
-            Self::Map(map) => map.iter_mut().fold(false, |any, (_, value)| value.hide() | any),
-            _ => false,
+            Self::List(list) => list.iter_mut().for_each(|item| item.hide(hidden)),
+            Self::Map(map) => map.iter_mut().for_each(|(_, value)| value.hide(hidden)),
+            _ => {}
+        }
+    }
+
+    /// Blots out what is known to be secret wherever a text repeats it.
+    pub(super) fn blot(&mut self, hidden: &[String]) {
+        match self {
+            Self::Text(text) => blot_text(text, hidden),
+            Self::Bytes(bytes) => {
+                if let Ok(mut text) = String::from_utf8(bytes.clone()) {
+                    blot_text(&mut text, hidden);
+                    *bytes = text.into_bytes();
+                }
+            }
+            Self::List(list) => list.iter_mut().for_each(|item| item.blot(hidden)),
+            Self::Map(map) => map.iter_mut().for_each(|(_, value)| value.blot(hidden)),
+            _ => {}
         }
     }
 
@@ -185,23 +200,34 @@ fn says_secret(name: &str) -> bool {
 }
 
 /// `user=me,password=x` becomes `user=me,password=***`.
-fn redact_text(text: &mut String) -> bool {
-    let is_secret = |part: &str| {
-        part.split_once('=')
-            .is_some_and(|(name, _)| says_secret(name) || name.trim() == "pass")
+fn redact_text(text: &mut String, hidden: &mut Vec<String>) {
+    let secret = |part: &str| -> Option<(String, String)> {
+        let (name, value) = part.split_once('=')?;
+        (says_secret(name) || name.trim() == "pass").then(|| (name.to_owned(), value.to_owned()))
     };
-    if !text.split(',').any(is_secret) {
-        return false;
+    if text.split(',').all(|part| secret(part).is_none()) {
+        return;
     }
     let parts: Vec<String> = text
         .split(',')
-        .map(|part| match part.split_once('=') {
-            Some((name, _)) if is_secret(part) => format!("{name}={HIDDEN}"),
-            _ => part.to_owned(),
+        .map(|part| match secret(part) {
+            Some((name, value)) => {
+                hidden.push(value);
+                format!("{name}={HIDDEN}")
+            }
+            None => part.to_owned(),
         })
         .collect();
     *text = parts.join(",");
-    true
+}
+
+/// What a driver repeats of its request, as in an error, repeats what was secret in it.
+pub(super) fn blot_text(text: &mut String, hidden: &[String]) {
+    for secret in hidden.iter().filter(|secret| !secret.is_empty()) {
+        if text.contains(secret.as_str()) {
+            *text = text.replace(secret.as_str(), HIDDEN);
+        }
+    }
 }
 
 fn compare(path: &str, one: &Value, other: &Value, found: &mut Vec<String>) {
@@ -378,16 +404,21 @@ mod tests {
 
     #[test]
     fn secrets_are_left_out_wherever_they_stand() {
-        let mut value = open();
-        assert!(value.redact(&["key".to_owned()]));
+        let (mut value, mut hidden) = (open(), Vec::new());
+        value.redact(&["key".to_owned()], &mut hidden);
         let text = value.to_json().to_string();
         assert!(!text.contains("hunter"), "{text}");
         assert!(
             text.contains("user=me,password=***,ro") && text.contains("\"3\""),
             "{text}"
         );
-        let mut plain = Value::decode(&wire::encode("nothing").unwrap()).unwrap();
-        assert!(!plain.redact(&[]));
+        assert_eq!(hidden, ["hunter2", "hunter3", "hunter4"]);
+        let mut error = "no server takes hunter3".to_owned();
+        blot_text(&mut error, &hidden);
+        assert_eq!(error, "no server takes ***");
+        let (mut plain, mut hidden) = (Value::Text("nothing".into()), Vec::new());
+        plain.redact(&[], &mut hidden);
+        assert!(hidden.is_empty());
     }
 
     #[test]
