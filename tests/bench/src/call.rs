@@ -11,12 +11,16 @@ use longshore_core::graph::{Access, Activate, Client, GraphDriver, GraphKind, La
 use longshore_core::types::{Bytes, LayerId, Note};
 use longshore_core::wire::{OPEN, client_call};
 use longshore_graph_overlay::Overlay;
+use longshore_loader::process::Processes;
+use longshore_loader::wasm::{self, Settings};
 use longshore_loader::{Loaded, Origin};
 use longshore_plugin::serve::Static;
 
 use crate::Result;
 use crate::table::Table;
 
+/// The row of the peer: what a plugin of Docker's costs, in the same run.
+const DOCKER: &str = "Docker's protocol, VolumeDriver.Get of a trivial plugin";
 /// Calls of one row before the next row has its turn.
 const TURN: usize = 100;
 
@@ -59,6 +63,18 @@ fn bare(loaded: &Loaded) -> Result<Arc<dyn GraphDriver>> {
     Ok(Arc::new(Client::new(channel, &opened)))
 }
 
+/// The driver's component; none where the tree was built without it.
+fn component(tree: &Path) -> Result<Option<Loaded>> {
+    let file = tree.join("lib/longshore/graph-overlay.wasm");
+    if !file.exists() {
+        eprintln!("skip: graph-overlay.wasm is not in the tree: the target wasm32-wasip2 was not there");
+        return Ok(None);
+    }
+    Loaded::from_component(&file, &Origin::Bundled, &wasm::Engine::new(Settings::default()))
+        .map(Some)
+        .map_err(|refused| refused.to_string().into())
+}
+
 struct Row {
     name: &'static str,
     driver: Arc<dyn GraphDriver>,
@@ -71,6 +87,14 @@ pub(crate) fn measure(tree: &Path, rounds: usize) -> Result<Vec<Table>> {
     let linked = Loaded::over(Arc::new(Static::<Overlay, GraphKind>::new()))?;
     let library = Loaded::from_path(&tree.join("lib/longshore/graph-overlay.so"), &Origin::Bundled)
         .map_err(|refused| refused.to_string())?;
+    let processes = Processes::new(tree.join("bin/longshore-runner"));
+    let process = Loaded::from_process(
+        &tree.join("lib/longshore/graph-overlay.so"),
+        &Origin::Bundled,
+        &processes,
+    )
+    .map_err(|refused| refused.to_string())?;
+    let component = component(tree)?;
     let guarded = |loaded: &Loaded| {
         loaded
             .open_graph(root()?, folder.path(), Vec::new())
@@ -79,20 +103,25 @@ pub(crate) fn measure(tree: &Path, rounds: usize) -> Result<Vec<Table>> {
     let mut rows: Vec<Row> = [
         (
             "the trait itself",
-            Arc::new(Overlay::open(&Context::background(), open())?) as Arc<dyn GraphDriver>,
+            Some(Arc::new(Overlay::open(&Context::background(), open())?) as Arc<dyn GraphDriver>),
         ),
-        ("linked in", bare(&linked)?),
-        ("library", bare(&library)?),
-        ("linked in, with the engine's middleware", guarded(&linked)?),
-        ("library, with the engine's middleware", guarded(&library)?),
+        ("linked in", Some(bare(&linked)?)),
+        ("library", Some(bare(&library)?)),
+        ("component (Wasm)", component.as_ref().map(bare).transpose()?),
+        ("process", Some(bare(&process)?)),
+        ("linked in, with the engine's middleware", Some(guarded(&linked)?)),
+        ("library, with the engine's middleware", Some(guarded(&library)?)),
     ]
     .into_iter()
-    .map(|(name, driver)| Row {
-        name,
-        driver,
-        times: Vec::new(),
+    .filter_map(|(name, driver)| {
+        Some(Row {
+            name,
+            driver: driver?,
+            times: Vec::new(),
+        })
     })
     .collect();
+    let docker = crate::docker::open(folder.path())?;
     let mut tables = Vec::new();
     for depth in [1, 40, 400] {
         for row in &mut rows {
@@ -114,7 +143,11 @@ pub(crate) fn measure(tree: &Path, rounds: usize) -> Result<Vec<Table>> {
         for row in &mut rows {
             table.row(row.name, &mut row.times);
         }
-        table.ratio("library", "linked in");
+        table.row(DOCKER, &mut protocol);
+        table.ratio("process", DOCKER);
+        for transport in ["library", "component (Wasm)", "process"] {
+            table.ratio(transport, "linked in");
+        }
         tables.push(table);
     }
     Ok(tables)

@@ -2,10 +2,11 @@
 //!
 //! Here live the measurements of `make bench` and nothing that a test depends on: no figure passes or
 //! fails. [`run`] times whole containers beside runc and crun, [`phases`] the parts of ours, [`call`] a
-//! driver call over each transport, [`idle`] the memory of idle shims; [`table`] shows it.
+//! driver call over each transport and over Docker's protocol ([`docker`]), [`idle`] the memory of idle shims; [`table`] shows it.
 #![forbid(unsafe_code)]
 
 mod call;
+mod docker;
 mod idle;
 mod phases;
 mod run;
