@@ -143,6 +143,12 @@ pub(crate) fn measure(tree: &Path, rounds: usize) -> Result<Vec<Table>> {
         for row in &mut rows {
             table.row(row.name, &mut row.times);
         }
+        let mut protocol = Vec::new();
+        for _ in 0..rounds.div_ceil(10) {
+            let begin = Instant::now();
+            crate::docker::call(&*docker)?;
+            protocol.push(begin.elapsed());
+        }
         table.row(DOCKER, &mut protocol);
         table.ratio("process", DOCKER);
         for transport in ["library", "component (Wasm)", "process"] {
