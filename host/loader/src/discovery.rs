@@ -60,6 +60,18 @@ pub struct Candidate {
 }
 
 impl Candidate {
+    /// Checks that there is a component where one is wanted: a release need not have any.
+    pub(crate) fn there(&self) -> Result<(), Fault> {
+        if self.isolation != Some(Isolation::Wasm) || self.path.exists() {
+            return Ok(());
+        }
+        Err(Fault::new(
+            Problem::Missing,
+            "there is no such component of the driver",
+            "choose another isolation, or build components (the target wasm32-wasip2 must be installed)",
+        ))
+    }
+
     /// Checks that the file is the driver that it should be.
     pub(crate) fn expect(&self, manifest: &Manifest) -> Result<(), Fault> {
         if manifest.kind() == self.kind && manifest.name == self.name {

@@ -109,12 +109,14 @@ impl Registry {
 
     /// Adds a driver's file. A file that is refused stays listed with the reason.
     pub fn add_candidate(&mut self, candidate: &Candidate) {
-        let loaded = crate::file::check(&candidate.path).and_then(|checked| {
-            candidate
-                .expect(checked.manifest())
-                .map_err(|fault| fault.at(&candidate.path))?;
-            self.load(checked, candidate)
-        });
+        let at = |fault: Fault| fault.at(&candidate.path);
+        let present = candidate.there().map_err(at);
+        let loaded = present
+            .and_then(|()| crate::file::check(&candidate.path))
+            .and_then(|checked| {
+                candidate.expect(checked.manifest()).map_err(at)?;
+                self.load(checked, candidate)
+            });
         let entry = match loaded {
             Ok(loaded) => {
                 let description = loaded.description();

@@ -16,7 +16,7 @@ use longshore_core::types::{LayerId, Note};
 use longshore_core::wire::encode;
 use longshore_core::{Error, ErrorKind, graph};
 use longshore_loader::wasm::{Engine, Settings};
-use longshore_loader::{Loaded, Origin, Problem, Refused};
+use longshore_loader::{Isolation, Loaded, Origin, Problem, Refused, Registry, Ways};
 use tempfile::TempDir;
 
 /// A component in parts, so that a test changes one.
@@ -444,6 +444,24 @@ fn a_component_is_refused_as_a_library_and_told_where_to_say_so() {
     let path = path.write(&Text::default().bytes());
     let refused = Loaded::from_path(&path, &Origin::Bundled).unwrap_err();
     assert!(refused.remedy.contains("isolation = \"wasm\""), "{refused}");
+}
+
+#[test]
+fn a_bundled_driver_set_to_wasm_is_its_component_beside_the_library() {
+    let folder = Folder::new();
+    let library = folder.0.path().join("graph-wat.so");
+    fs::write(&library, "whatever it is, it is not looked at").unwrap();
+    let discover = || {
+        let isolation = [("graph-wat".to_owned(), Isolation::Wasm)].into();
+        Registry::discover_with(folder.0.path(), &[], &isolation, Ways::default().wasm(engine()))
+    };
+    let error = discover().find("graph", "wat", None).unwrap_err().to_string();
+    assert!(error.contains("graph-wat.wasm: there is no such component"), "{error}");
+    folder.write(&Text::default().bytes());
+    let registry = discover();
+    let loaded = registry.find("graph", "wat", None).unwrap();
+    assert_eq!((loaded.transport(), loaded.isolation()), ("wasm", "wasm"));
+    assert_eq!(registry.entries().len(), 1);
 }
 
 fn cached(folder: &Path) -> Arc<Engine> {
