@@ -7,18 +7,22 @@ use std::sync::Arc;
 
 use clap::Parser;
 use longshore_conformance::{Target, exec, names, report, run};
-use longshore_loader::{Loaded, Origin};
+use longshore_loader::wasm::{Engine, Settings};
+use longshore_loader::{Loaded, Origin, Processes};
 
 /// Runs the conformance suite of a driver's kind on its file.
 #[derive(Debug, Parser)]
 #[command(name = "longshore-conformance", version)]
 struct Arguments {
-    /// The driver's library
+    /// The driver's library (.so) or component (.wasm)
     #[arg(required_unless_present = "list")]
     file: Option<PathBuf>,
     /// List the cases of a kind (graph, volume or exec) and run none
-    #[arg(long, value_name = "KIND", value_parser = ["graph", "volume", "exec"])]
+    #[arg(long, value_name = "KIND", value_parser = ["graph", "volume", "network", "ipam", "exec"])]
     list: Option<String>,
+    /// How a library is run: in this process, or in one of its own
+    #[arg(long, value_name = "TRANSPORT", default_value = "dylib", value_parser = ["dylib", "process"])]
+    transport: String,
     /// Run only cases whose name holds this
     #[arg(long, value_name = "TEXT", default_value = "")]
     filter: String,
@@ -65,7 +69,15 @@ fn prove(arguments: &Arguments) -> Result<bool, String> {
         in_process: true,
         grants: wanted.manifest().grants.clone(),
     };
-    let loaded = Loaded::from_checked(wanted, &origin).map_err(|refused| refused.to_string())?;
+    let loaded = if wanted.is_component() {
+        Loaded::from_checked_component(wanted, &origin, &Engine::new(Settings::default()))
+    } else if arguments.transport == "process" {
+        let own = std::env::current_exe().map_err(|e| format!("cannot find this program: {e}"))?;
+        Loaded::from_checked_process(wanted, &origin, &Processes::new(own.with_file_name("longshore-runner")))
+    } else {
+        Loaded::from_checked(wanted, &origin)
+    }
+    .map_err(|refused| refused.to_string())?;
     let description = loaded.description().clone();
     let target = Target {
         loaded: Arc::new(loaded),
@@ -77,8 +89,11 @@ fn prove(arguments: &Arguments) -> Result<bool, String> {
         return Err(format!("no case's name holds {:?}", arguments.filter));
     }
     let title = format!(
-        "{} {} {} as dylib",
-        description.kind, description.name, description.version
+        "{} {} {} as {}",
+        description.kind,
+        description.name,
+        description.version,
+        target.loaded.transport()
     );
     print!("{}", report::text(&title, &ended));
     if let Some(junit) = &arguments.junit {
