@@ -139,10 +139,7 @@ impl CheckedPlan {
     /// Whether the mount may have to wait for another machine. Such a plan is built in a process that
     /// can be killed.
     pub fn may_hang(&self) -> bool {
-        matches!(
-            self.what,
-            What::Remote { .. } | What::Bind { host: true, .. }
-        )
+        matches!(self.what, What::Remote { .. } | What::Bind { host: true, .. })
     }
 }
 
@@ -158,10 +155,7 @@ pub(crate) enum What {
         settings: Vec<Setting>,
     },
     /// A file system of its own.
-    FileSystem {
-        name: String,
-        settings: Vec<Setting>,
-    },
+    FileSystem { name: String, settings: Vec<Setting> },
     /// A server's export.
     Remote {
         fs: String,

@@ -21,10 +21,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Transaction};
 
-pub(crate) use operations::OperationRow;
 pub(crate) use containers::ContainerRow;
 pub(crate) use images::ImageRow;
 pub(crate) use layers::{DamagedRow, LayerRow, ReplicaRow};
+pub(crate) use operations::OperationRow;
 pub(crate) use volumes::VolumeRow;
 
 use crate::error::{Error, Result};

@@ -75,7 +75,10 @@ impl Volumes {
             return Ok(());
         };
         let slot = self.drivers.volume(Some(&record.driver))?;
-        let others = lock(&self.tracked.0).keys().filter(|(volume, _)| volume == name).count();
+        let others = lock(&self.tracked.0)
+            .keys()
+            .filter(|(volume, _)| volume == name)
+            .count();
         slot.unmount(&record.volume_ref(name)?, &MountId::parse(container)?, others)
     }
 
@@ -88,7 +91,9 @@ impl Volumes {
     /// Takes up a mount of an engine before this one: still its container's, or to be ended.
     pub(super) fn recover_tracked(self: &Arc<Self>, row: &OperationRow) {
         let (name, container) = (row.object.clone(), row.doc.clone());
-        let held = lock(&self.mounted).get(&name).is_some_and(|holders| holders.contains(&container));
+        let held = lock(&self.mounted)
+            .get(&name)
+            .is_some_and(|holders| holders.contains(&container));
         if held {
             lock(&self.tracked.0).insert((name, container), row.id);
         } else {
