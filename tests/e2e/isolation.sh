@@ -83,6 +83,19 @@ else
 fi
 equal "one volume through all" "$ways" "$(L run --rm -v data:/data busybox cat /data/ways | xargs)"
 
+# Drivers change their place while containers are started: none fails, whichever way it was begun.
+for number in 1 2 3 4 5 6 7 8 9 10 11 12; do
+    L run --rm -v data:/data busybox echo "run $number" >"$WORK/run.$number" 2>&1 &
+    case $((number % 3)) in
+        0) isolate in-process ;;
+        1) isolate process ;;
+    esac
+    ((number % 2)) || L ps >/dev/null
+done
+wait
+said=$(cat "$WORK"/run.* | sort -V | xargs)
+equal "twelve runs while drivers change their place" "$(printf 'run %s\n' {1..12} | xargs)" "$said"
+
 # A file of somebody else's, by its path alone.
 cp "$TREE/lib/longshore/graph-vfs.so" "$WORK/mine.so"
 chmod 644 "$WORK/mine.so"

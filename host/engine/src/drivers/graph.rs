@@ -57,7 +57,6 @@ impl GraphSlot {
             .hint(reason.map_or_else(String::new, |r| r.remedy.clone())));
         }
         let driver = found.open_graph(super::folder_of(&root)?, &path, options)?;
-        tree::empty_trash(&root)?;
         Ok(Self {
             name: description.name.clone(),
             folder,
@@ -67,6 +66,12 @@ impl GraphSlot {
             driver,
             root,
         })
+    }
+
+    /// Deletes what removals had moved aside before a crash: before the first removal of this engine.
+    pub(super) fn empty_trash(&self) -> Result<()> {
+        tree::empty_trash(&self.root)?;
+        Ok(())
     }
 
     fn perform(&self, object: &LayerId, chain: &[LayerRef], steps: &[TreeStep]) -> Result<()> {

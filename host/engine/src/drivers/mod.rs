@@ -13,7 +13,7 @@ mod perform;
 mod view;
 mod volume;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -78,6 +78,9 @@ pub(crate) struct Drivers {
     volumes: Mutex<HashMap<String, Arc<VolumeSlot>>>,
     docker_volumes: Mutex<HashMap<String, Arc<VolumeSlot>>>,
     networks: Mutex<HashMap<String, Arc<NetworkSlot>>>,
+    /// The graph drivers' folders whose trash this engine has emptied. Not again when a driver is opened
+    /// anew: what lies there then is being removed.
+    emptied: Arc<Mutex<HashSet<String>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -122,6 +125,7 @@ impl Drivers {
             volumes: Mutex::default(),
             docker_volumes: Mutex::default(),
             networks: Mutex::default(),
+            emptied: Arc::default(),
         })
     }
 
@@ -169,8 +173,8 @@ impl Drivers {
             let found = self.find(kind, &name)?;
             let options = values(&config, &found);
             if kind == "graph" && options != values(&before, &found) {
-                let slot = GraphSlot::open(&found, &self.paths, options)?;
-                lock(&self.graphs).insert(slot.name.clone(), Arc::new(slot));
+                let slot = self.open_graph(&found, options)?;
+                lock(&self.graphs).insert(slot.name.clone(), slot);
             } else if kind == "graph" {
                 self.graph(&name)?;
             }
@@ -183,7 +187,8 @@ impl Drivers {
     /// and loaded anew, beside those that are there. When every one that config names can be used they
     /// take the others' place; calls that are under way end where they began.
     fn reload_plugins(&self, config: Config) -> Result<()> {
-        let fresh = Self::new(self.components.clone(), config, self.paths.clone())?;
+        let mut fresh = Self::new(self.components.clone(), config, self.paths.clone())?;
+        fresh.emptied = Arc::clone(&self.emptied);
         let config = fresh.config();
         for kind in ["graph", "volume", "exec", "network"] {
             let Some(name) = config.kind(kind).and_then(|section| section.driver.clone()) else {
@@ -230,9 +235,17 @@ impl Drivers {
         if let Some(slot) = open.get(&found.description().name) {
             return Ok(Arc::clone(slot));
         }
-        let slot = Arc::new(GraphSlot::open(&found, &self.paths, values(&self.config(), &found))?);
+        let slot = self.open_graph(&found, values(&self.config(), &found))?;
         open.insert(slot.name.clone(), Arc::clone(&slot));
         Ok(slot)
+    }
+
+    fn open_graph(&self, found: &Loaded, options: Vec<OptionValue>) -> Result<Arc<GraphSlot>> {
+        let slot = GraphSlot::open(found, &self.paths, options)?;
+        if lock(&self.emptied).insert(slot.folder.clone()) {
+            slot.empty_trash()?;
+        }
+        Ok(Arc::new(slot))
     }
 
     /// The graph drivers that are open.
