@@ -8,6 +8,7 @@
 mod replay;
 mod report;
 mod serve;
+mod serve_docker;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -37,6 +38,8 @@ enum Command {
     /// Become the process of a driver, as an engine asks for.
     #[command(hide = true)]
     Serve(serve::Arguments),
+    /// Offer a volume driver to Docker and Podman, by a plugin socket of theirs.
+    ServeDocker(serve_docker::Arguments),
 }
 
 #[derive(clap::Args)]
@@ -54,6 +57,12 @@ fn main() -> ExitCode {
         Command::Verify(target) => (verify(&target.file), target),
         Command::Replay(arguments) => return replayed(&arguments),
         Command::Serve(arguments) => return failed(&serve::serve(arguments)),
+        Command::ServeDocker(arguments) => {
+            return match serve_docker::serve(&arguments) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(sentence) => failed(&sentence),
+            };
+        }
     };
     let report = outcome.unwrap_or_else(|failure| Report::refused(&target.file, failure));
     let accepted = report.print(target.json);
