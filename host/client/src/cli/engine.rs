@@ -31,6 +31,8 @@ pub(crate) enum PluginCommand {
     Verify(FileArgs),
     /// Make the recorded calls of a driver again, to another build or transport, and show differences
     Replay(ReplayArgs),
+    /// Offer a volume driver to Docker and Podman, which see a plugin of their own protocol
+    Serve(super::serve::ServeArgs),
 }
 
 #[derive(Debug, Clone, Args)]

@@ -123,6 +123,7 @@ pub(crate) async fn plugin(global: &Global, command: &PluginCommand) -> Result<u
             let way = ["--isolation", &args.isolation].map(OsStr::new);
             Err(runner("replay", words.into_iter().chain(way))?)
         }
+        PluginCommand::Serve(args) => Err(super::serve::serve(global, args)?),
     }
 }
 
@@ -148,7 +149,7 @@ fn look(global: &Global, verb: &str, args: &FileArgs) -> Result<Failure> {
 
 /// Becomes the program that may load a driver file: nothing of it is ever loaded here. Returns only
 /// with the reason why that was not possible.
-fn runner<'a>(verb: &str, words: impl Iterator<Item = &'a OsStr>) -> Result<Failure> {
+pub(super) fn runner<'a>(verb: &str, words: impl Iterator<Item = &'a OsStr>) -> Result<Failure> {
     let program = sibling("longshore-runner")?;
     let error = Command::new(&program).arg(verb).args(words).exec();
     Ok(Failure::local(program.display(), &error)

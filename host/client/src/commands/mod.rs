@@ -12,6 +12,7 @@ pub(crate) mod image;
 pub(crate) mod inspect;
 pub(crate) mod logs;
 pub(crate) mod ps;
+pub(crate) mod serve;
 pub(crate) mod system;
 pub(crate) mod volume;
 
