@@ -121,7 +121,7 @@ impl EngineBuilder {
             containers,
             store,
             boot,
-            damaged,
+            damaged: std::sync::Mutex::new(damaged),
         }))
     }
 }

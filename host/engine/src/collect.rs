@@ -23,5 +23,6 @@ pub(crate) fn collect(inner: &Inner) -> Result<Vec<String>> {
         removed.push(format!("layer {id} of driver {driver}"));
     }
     inner.store.write(|tx| tx.forget_lost())?;
+    *inner.damaged.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
     Ok(removed)
 }

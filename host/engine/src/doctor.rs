@@ -69,7 +69,7 @@ pub(crate) fn examine(inner: &Inner) -> Result<Vec<Finding>> {
     }
     findings.push(cgroups());
     findings.push(space(inner));
-    if let Some(damaged) = &inner.damaged {
+    if let Some(damaged) = &*inner.damaged.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
         findings.push(finding(
             "database",
             Warn,

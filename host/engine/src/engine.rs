@@ -41,7 +41,7 @@ pub(crate) struct Inner {
     /// This boot's ID.
     pub(crate) boot: String,
     /// What start-up found damaged and put aside.
-    pub(crate) damaged: Option<String>,
+    pub(crate) damaged: std::sync::Mutex<Option<String>>,
 }
 
 impl Inner {

@@ -46,11 +46,13 @@ pub(crate) fn container(inner: &Inner, record: &Record) -> Result<ContainerSize>
         Some(top) => inner.layers.size(top)?,
         None => 0,
     };
+    // Blocks that are not written yet are not counted yet.
+    slot.sync()?;
     let taken = signed(slot.usage(&layer, &chain)?.exclusive);
     // A pure driver whose trees are whole copies counts the image in every layer.
     let whole = !slot.capabilities.acts
         && !chain.is_empty()
-        && slot.ask_activate(&layer, &chain, Access::Write)?.whiteouts == Whiteouts::Merged;
+        && slot.ask_activate(&layer, &chain, Access::Unpack)?.whiteouts == Whiteouts::Merged;
     Ok(if whole {
         let below = match chain.split_first() {
             Some((parent, ancestors)) => signed(slot.usage(parent, ancestors)?.exclusive),
