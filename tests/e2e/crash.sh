@@ -128,43 +128,43 @@ victims() {
     done
 }
 
-# A create that stands still halfway, its helper stopped, so that whoever makes the container can be killed there
-# for certain: no process and no cgroup may stay, and no row of a container of --rm whose start had an answer.
-in_a_stopped_create() { # in_a_stopped_create VICTIM
+# A create that stands still halfway, frozen as soon as it has a cgroup, so that whoever makes the container can be
+# killed there for certain: no process and no cgroup may stay, and no row of a container of --rm whose start had an
+# answer.
+in_a_frozen_create() { # in_a_frozen_create VICTIM
     local attempt
     for attempt in 1 2 3 4 5 6 7 8 9 10; do
-        stopped_create "$1"
+        frozen_create "$1"
         case $? in
             0) return 0 ;;
-            2) ;; # The create was over before it could be stopped.
+            2) ;; # The create was over before it could be frozen.
             *) return 1 ;;
         esac
     done
-    echo "no create could be stopped in $attempt attempts"
+    echo "no create could be frozen in $attempt attempts"
     return 1
 }
 
-stopped_create() {
-    local id command shim pid round helpers=
+frozen_create() {
+    local id command shim pid freezer end
     id=$(L create --rm --network none base sleep 1000) || return 1
+    freezer=/sys/fs/cgroup/freezer/longshore/$witness_root/$id
     longshore --data-root "$DATA" start "$id" >>"$LOG" 2>&1 &
     command=$!
-    for ((round = 0; round < 200; round++)); do
-        shim=$(shims | grep -vx "$witness_shim" | head -n 1)
-        # shellcheck disable=SC2086  # one process a word
-        [[ -n $shim ]] && helpers=$(pgrep -P "$shim") && kill -STOP $helpers 2>/dev/null && break
-    done
+    end=$((SECONDS + 20))
+    until [[ -e $freezer/freezer.state ]]; do ((SECONDS < end)) || break; done
+    echo FROZEN 2>/dev/null >"$freezer/freezer.state"
     sleep 0.5
     if has_ended "$command"; then
+        echo THAWED 2>/dev/null >"$freezer/freezer.state"
         L rm -f "$id" >>"$LOG" 2>&1
-        # shellcheck disable=SC2086
-        [[ -z $helpers ]] || kill -CONT $helpers 2>/dev/null
         wait_until 20 nothing_of "$id" && return 2
         return 1
     fi
+    shim=$(shims | grep -vx "$witness_shim" | sort -n | head -n 1)
     case $1 in
         shim) pid=$shim ;;
-        helper) pid=${helpers%%$'\n'*} ;;
+        helper) pid=$(pgrep -P "$shim" | sort -n | head -n 1) ;;
         engine) pid=$(engine_pid) ;;
     esac
     # A command that outlived its engine would ask the next one for the same start.
@@ -181,14 +181,6 @@ stopped_create() {
     wait_until 20 nothing_of "$id" || { of "$id"; return 1; }
 }
 
-# of ID: what is left of a container, one thing a line.
-of() {
-    find /sys/fs/cgroup -type d -name "$1" 2>/dev/null
-    grep -lF "$1" /proc/[0-9]*/cgroup /proc/[0-9]*/mountinfo 2>/dev/null
-    L ps -aq --no-trunc | grep -x "$1"
-    find "/run/longshore/$witness_root/containers" "$DATA/containers" -name "$1" 2>/dev/null
-}
-
 nothing_running_of() {
     ! find /sys/fs/cgroup -type d -name "$1" 2>/dev/null | grep -q . &&
         ! grep -qlF "$1" /proc/[0-9]*/cgroup /proc/[0-9]*/mountinfo 2>/dev/null &&
@@ -199,8 +191,12 @@ nothing_of() { [[ -z $(of "$1") ]]; }
 
 half_made() {
     local victim problem
+    if [[ ! -d /sys/fs/cgroup/freezer/longshore/$witness_root ]]; then
+        skip "kill -9 in a create that stands still: no freezer of cgroup v1"
+        return
+    fi
     for victim in shim helper engine; do
-        if problem=$(in_a_stopped_create "$victim"); then
+        if problem=$(in_a_frozen_create "$victim"); then
             ok "kill -9 of the $victim while a container is half made leaves nothing of it"
         else
             not_ok "kill -9 of the $victim while a container is half made" "$problem"
