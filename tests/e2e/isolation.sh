@@ -52,6 +52,13 @@ for driver in $DRIVERS; do
     fi
 done
 
+group="/longshore/$(root_id)/plugins/graph-overlay"
+if grep -q "$group" "/proc/$(field Pid)/cgroup" 2>/dev/null; then
+    ok "a driver's process has a cgroup of its own"
+else
+    not_ok "a driver's process has a cgroup of its own" "$(cat "/proc/$(field Pid)/cgroup")"
+fi
+
 before=$(field Pid)
 kill -9 "$before"
 wait_until 5 gone "$before"

@@ -104,6 +104,9 @@ impl Registry {
         for candidate in explicit.iter().cloned().chain(bundled) {
             registry.add_candidate(&candidate);
         }
+        if let Some(processes) = &registry.ways.processes {
+            processes.sweep();
+        }
         registry
     }
 

@@ -130,7 +130,7 @@ impl Drivers {
         if let Some(why) = loaded.quarantined() {
             view.reasons.push(DriverReason {
                 what: why,
-                remedy: "run `longshore engine restart` to load it again".into(),
+                remedy: "it is tried again by itself; `longshore engine restart` loads it again".into(),
             });
         }
         Ok(())

@@ -72,6 +72,17 @@ pub(super) fn enter(relative: &str) {
     }
 }
 
+/// Removes the cgroups below this one in which nothing is left.
+pub(super) fn sweep(parent: &str) {
+    for hierarchy in hierarchies() {
+        let folder = hierarchy.join(parent.trim_start_matches('/'));
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            // One that is in use refuses.
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
+}
+
 /// Removes the cgroup when nothing is left in it, and what of its parents is empty then.
 pub(super) fn remove(relative: &str) {
     for hierarchy in hierarchies() {

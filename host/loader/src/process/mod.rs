@@ -15,6 +15,7 @@ mod start;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,6 +26,9 @@ use longshore_core::driver::Opened;
 use longshore_core::envelope;
 use longshore_core::error::{Error, Result};
 use longshore_core::wire::{Call, Channel, Message, OPEN, decode, encode};
+
+use longshore_sys::socket::{self, Bounds};
+use longshore_sys::{Errno, path};
 
 use crate::middleware::Isolated;
 use crate::refusal::Fault;
@@ -84,6 +88,24 @@ impl Processes {
     pub fn stay(mut self, stay: Duration) -> Self {
         self.stay = stay;
         self
+    }
+
+    /// Removes what processes left behind whose engine was killed and that ended since: sockets at which
+    /// nobody listens, cgroups without a process.
+    pub(crate) fn sweep(&self) {
+        if let Some(folder) = self.folder.as_ref().and_then(|path| path::open_directory(path).ok()) {
+            for entry in path::list(&folder).unwrap_or_default() {
+                let name = String::from_utf8_lossy(&entry.name);
+                let dead = socket::connect_at(folder.as_fd(), &name, Bounds::Stream)
+                    .is_err_and(|error| error.is(Errno::CONNREFUSED));
+                if dead {
+                    let _ = path::remove_file(&folder, &entry.name);
+                }
+            }
+        }
+        if let Some(parent) = &self.cgroup {
+            cgroup::sweep(parent);
+        }
     }
 
     /// The program.
