@@ -243,7 +243,10 @@ async fn reach(socket: &Path, headers: &[(HeaderName, HeaderValue)]) -> std::res
     // The connection is made by itself first: its error decides what happens next.
     let transport = Transport::new(socket.to_owned(), headers.to_vec());
     let stream = transport.connect().await.map_err(|error| match error.kind() {
-        ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::NotADirectory => Miss::Nobody,
+        // Reset: an engine that ended while the connection waited to be taken.
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset | ErrorKind::NotADirectory => {
+            Miss::Nobody
+        }
         ErrorKind::PermissionDenied => Miss::Denied,
         _ => Miss::Failed(Failure::new(
             Kind::Unreachable,
