@@ -42,6 +42,12 @@ deferred! {
             a_server_killed_is_reported_and_restarted_when_it_can_resume;
         "adapters of other systems' plugins": an_adapter_says_which_cases_it_cannot_meet;
     }
+    network {
+        "names that are answered for":
+            names_resolve_after_engine_death, a_dead_containers_name_is_gone_without_an_engine;
+        "foreign firewalls": a_foreign_flush_is_repaired;
+        "adapters of other systems' plugins": cni_del_runs_after_the_sandbox_is_gone;
+    }
     exec {
         "wait": wait_answers_the_same_until_delete;
         "user namespaces": the_given_user_namespace_is_joined;

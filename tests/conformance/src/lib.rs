@@ -5,15 +5,17 @@
 //! nothing, and a function. [`run`] performs cases one by one on a fresh root and ends each with
 //! [`Outcome::Pass`], [`Outcome::Fail`] or [`Outcome::Skip`] and its reason; skips are counted and
 //! never passed. After each case nothing may be left: mounts, descriptors, files beside the root.
-//! [`graph`], [`volume`] and [`exec`] are the suites, [`host`] is the host's part of a driver call, as
-//! an engine does it. Exec drivers need a process of one thread for each call: a program that runs
-//! their suite begins its `main` with [`exec::play`].
+//! [`graph`], [`volume`], [`network`], [`ipam`] and [`exec`] are the suites, [`host`] is the host's part
+//! of a driver call, as an engine does it. Exec drivers need a process of one thread for each call: a
+//! program that runs their suite begins its `main` with [`exec::play`].
 #![forbid(unsafe_code)]
 
 pub mod deferred;
 pub mod exec;
 pub mod graph;
 pub mod host;
+pub mod ipam;
+pub mod network;
 pub mod report;
 pub mod volume;
 
@@ -130,6 +132,8 @@ pub fn names(kind: &str) -> Vec<&'static str> {
         "graph" => graph::CASES.iter().map(|case| case.name).collect(),
         "volume" => volume::CASES.iter().map(|case| case.name).collect(),
         "exec" => exec::CASES.iter().map(|case| case.name).collect(),
+        "network" => network::CASES.iter().map(|case| case.name).collect(),
+        "ipam" => ipam::CASES.iter().map(|case| case.name).collect(),
         _ => Vec::new(),
     }
 }
@@ -143,6 +147,8 @@ pub fn run(target: &Target, filter: &str) -> std::result::Result<Vec<Ended>, Fai
         "graph" => run_cases(graph::CASES, filter, || graph::Bench::new(target)),
         "volume" => run_cases(volume::CASES, filter, || volume::Bench::new(target)),
         "exec" => exec::run(target, filter),
+        "network" => run_cases(network::CASES, filter, || network::Bench::new(target)),
+        "ipam" => run_cases(ipam::CASES, filter, || ipam::Bench::new(target)),
         kind => Err(Failure::Differs(format!(
             "there is no suite for drivers of kind {kind} in this command"
         ))),

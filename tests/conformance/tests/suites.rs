@@ -8,6 +8,8 @@ use std::sync::Arc;
 use longshore_conformance::{Ended, Target, report, run};
 use longshore_core::driver::{Driver, Kind};
 use longshore_core::graph::GraphKind;
+use longshore_core::ipam::IpamKind;
+use longshore_core::network::NetworkKind;
 use longshore_core::volume::VolumeKind;
 use longshore_loader::{Loaded, Origin};
 use longshore_plugin::serve::Static;
@@ -86,6 +88,14 @@ each_driver_over_each_transport! {
     root_vfs_as_a_library: library("graph_vfs");
     root_local_linked_in: linked::<longshore_volume_local::Local, VolumeKind>();
     root_local_as_a_library: library("volume_local");
+    root_none_linked_in: linked::<longshore_network_none::None, NetworkKind>();
+    root_none_as_a_library: library("network_none");
+    root_host_linked_in: linked::<longshore_network_host::Host, NetworkKind>();
+    root_host_as_a_library: library("network_host");
+    root_bridge_linked_in: linked::<longshore_network_bridge::Bridge, NetworkKind>();
+    root_bridge_as_a_library: library("network_bridge");
+    root_default_ipam_linked_in: linked::<longshore_ipam_default::Default, IpamKind>();
+    root_default_ipam_as_a_library: library("ipam_default");
     root_the_graph_sim: linked::<longshore_sim::graph::Sim, GraphKind>();
     root_the_volume_sim: linked::<longshore_sim::volume::Sim, VolumeKind>();
 }
