@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::address::Address;
-use crate::protocol::Refusal;
+use crate::protocol::{IpamRefusal, Refusal};
 
 /// Longest answer.
 const LARGEST: usize = 1 << 20;
@@ -151,7 +151,11 @@ fn read<R: DeserializeOwned>(who: &str, method: &str, status: StatusCode, body: 
     }
     // Docker's plugins say what is wrong in a field, with any status.
     let refusal: Option<Refusal> = serde_json::from_slice(body).ok();
-    let said = refusal.map(|refusal| refusal.err).unwrap_or_default();
+    let mut said = refusal.map(|refusal| refusal.err).unwrap_or_default();
+    if said.is_empty() && method.starts_with("IpamDriver.") {
+        let refusal: Option<IpamRefusal> = serde_json::from_slice(body).ok();
+        said = refusal.map(|refusal| refusal.error).unwrap_or_default();
+    }
     if !said.is_empty() {
         let said: String = said.chars().take(1024).collect();
         return Err(Error::invalid(format!("{who}: {said}")));

@@ -11,9 +11,13 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod caller;
 mod channel;
 mod discover;
 mod http;
+mod ipam;
+mod network;
+mod plan;
 mod protocol;
 mod tls;
 mod volume;
@@ -75,11 +79,15 @@ impl Plugin {
 
     /// The kinds of our drivers that it can be: `volume`, `network`, `ipam`.
     pub fn kinds(&self) -> Vec<&'static str> {
-        [("VolumeDriver", "volume")]
-            .into_iter()
-            .filter(|(word, _)| self.implements.iter().any(|said| said == word))
-            .map(|(_, kind)| kind)
-            .collect()
+        [
+            ("VolumeDriver", "volume"),
+            ("NetworkDriver", "network"),
+            ("IpamDriver", "ipam"),
+        ]
+        .into_iter()
+        .filter(|(word, _)| self.implements.iter().any(|said| said == word))
+        .map(|(_, kind)| kind)
+        .collect()
     }
 
     /// The plugin as a driver of that kind.
@@ -94,6 +102,10 @@ impl Plugin {
                 self.implements.join(", ")
             )));
         }
-        volume::channel(&self.name, &self.address)
+        match kind {
+            "network" => network::channel(&self.name, &self.address),
+            "ipam" => ipam::channel(&self.name, &self.address),
+            _ => volume::channel(&self.name, &self.address),
+        }
     }
 }

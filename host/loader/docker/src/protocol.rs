@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) mod ipam;
+pub(crate) mod network;
+
 /// The answer to `Plugin.Activate`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Activated {
@@ -18,6 +21,13 @@ pub struct Activated {
 pub(crate) struct Refusal {
     #[serde(rename = "Err", default)]
     pub(crate) err: String,
+}
+
+/// The same in answers of `IpamDriver`.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct IpamRefusal {
+    #[serde(rename = "Error", default)]
+    pub(crate) error: String,
 }
 
 /// An answer that says nothing but that it is done.
