@@ -362,7 +362,8 @@ impl Transaction {
                 body.nest(4, |hook| {
                     hook.big(1, base.hook.number()).big(2, base.priority.cast_unsigned());
                 });
-                body.big(5, u32::from(!base.drops)).text(7, if base.nat { "nat" } else { "filter" });
+                body.big(5, u32::from(!base.drops))
+                    .text(7, if base.nat { "nat" } else { "filter" });
             }
         });
     }
