@@ -183,12 +183,15 @@ pub(super) fn internal_networks_reach_nothing_outside(bench: &Bench) -> CaseResu
         let outside = if v6 { OUTSIDE6 } else { OUTSIDE4 };
         let _server = serve(&world.outside, "outside", Protocol::Tcp, IpAddr::parse(outside)?, PORT)?;
         is_cut_off(&one.sandbox, "a container", outside, PORT)?;
-        // Nor when it finds the way by itself.
-        if let Some(gateway) = network.gateway(v6) {
-            let prefix = if v6 { 128 } else { 32 };
-            within(&*one.sandbox, || lead(outside, prefix, &gateway.to_string()))?;
-            is_cut_off(&one.sandbox, "a container with a route", outside, PORT)?;
+        // Nor when both sides find the way by themselves.
+        let Some(gateway) = network.gateway(v6) else { continue };
+        let (host, prefix) = if v6 { (HOST6, 128) } else { (HOST4, 32) };
+        let back = one.address(v6)?.to_string();
+        within(&world.outside, || lead(&back, prefix, host))?;
+        for container in [&one, &other] {
+            within(&*container.sandbox, || lead(outside, prefix, &gateway.to_string()))?;
         }
+        is_cut_off(&one.sandbox, "a container with a route", outside, PORT)?;
     }
     is_guarded(bench, &other)
 }
