@@ -295,7 +295,7 @@ impl GraphDriver for Sim {
         let id = &request.layer.id;
         self.reach(id)?;
         let parent: Option<&LayerRef> = request.chain.first();
-        let options = if self.has(Defect::ChangesPlans) && COUNT.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
+        let options = if self.has(Defect::ChangesPlans) && COUNT.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
             vec![MountOption {
                 key: "rbind".into(),
                 value: OptionText::None,
