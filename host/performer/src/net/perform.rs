@@ -82,6 +82,21 @@ impl NetworkHost {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The networks that this machine has routes to, but for its default routes: a pool that met one
+    /// would take it over.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn routed(&self) -> Result<Vec<IpNet>> {
+        let routes = self.state().routing.routes().during("list routes")?;
+        routes
+            .iter()
+            .filter_map(|route| route.to)
+            .filter(|to| to.prefix > 0)
+            .map(|to| IpNet::new(IpAddr::try_from(to.address)?, to.prefix))
+            .collect()
+    }
+
     /// Lets the machine forward packets, of IPv4 and IPv6: needed as soon as there is a network. It is
     /// never switched off, because nobody knows who else relies on it. Tells what it switched on.
     ///

@@ -65,6 +65,17 @@ fn root_two_sandboxes_reach_each_other_the_host_and_the_outside_which_sees_the_h
 }
 
 #[test]
+fn root_what_the_machine_has_routes_to_is_told_without_its_default_routes() {
+    let Some(machine) = machine() else { return };
+    Bridge::new(1, false).make(&machine);
+    let routed = machine.net.routed().unwrap();
+    for subnet in ["192.0.2.0/24", "2001:db8::/64", "10.1.0.0/24", "fd00:1::/64"] {
+        assert!(routed.contains(&machine::net(subnet)), "{subnet} is not in {routed:?}");
+    }
+    assert!(!routed.iter().any(|net| net.prefix() == 0));
+}
+
+#[test]
 fn root_networks_are_isolated_and_an_internal_one_reaches_nothing_outside() {
     let Some(machine) = machine() else { return };
     let (first, second, internal) = (Bridge::new(1, false), Bridge::new(2, false), Bridge::new(3, true));

@@ -20,6 +20,8 @@ use crate::config::{self, Network, Outside, Subnet, Translation};
 
 /// `IFLA_BR_MCAST_SNOOPING`.
 const MULTICAST_SNOOPING: u16 = 23;
+/// `IFLA_BRPORT_MODE`.
+const HAIRPIN: u16 = 4;
 /// `IFLA_BRPORT_ISOLATED`.
 const ISOLATED: u16 = 33;
 /// `RT_TABLE_MAIN`.
@@ -257,11 +259,17 @@ pub(crate) fn join(request: Join) -> Result<Joined> {
 
 /// The pair of links between the bridge and the sandbox.
 fn pair(network: &Network, endpoint: &Endpoint, inner: &IfName) -> NetStep {
-    // Ports that are isolated reach the bridge itself, and no other isolated port.
-    let isolated = Attribute {
-        number: ISOLATED,
+    let on = |number| Attribute {
+        number,
         value: AttributeValue::U8(1),
     };
+    // Where bridged packets pass the firewall too, a container that asks for its own published port is
+    // led back by the port that it asked through.
+    let mut port = vec![on(HAIRPIN)];
+    if !network.icc {
+        // Ports that are isolated reach the bridge itself, and no other isolated port.
+        port.push(on(ISOLATED));
+    }
     NetStep::Link {
         side: Side::Host,
         name: endpoint.outer.clone(),
@@ -277,7 +285,7 @@ fn pair(network: &Network, endpoint: &Endpoint, inner: &IfName) -> NetStep {
         mtu: network.mtu,
         up: true,
         attributes: vec![],
-        port: if network.icc { vec![] } else { vec![isolated] },
+        port,
         mode: LinkMode::Create,
     }
 }

@@ -272,7 +272,7 @@ fn an_endpoint_is_a_pair_with_its_addresses_and_routes() {
     assert_eq!(
         lines,
         [
-            "h link ls0a1fve1e1e1e1 veth Create peer s eth0 02:42:ac:12:00:07 in ls0a1fb4f4f4f4f up",
+            "h link ls0a1fve1e1e1e1 veth Create peer s eth0 02:42:ac:12:00:07 in ls0a1fb4f4f4f4f port 4=U8(1) up",
             "s up lo",
             "s net/ipv6/conf/eth0/disable_ipv6=0",
             "s up eth0",
@@ -311,7 +311,7 @@ fn names_of_links_inside_follow_options_and_index() {
     let lines: Vec<String> = bridge.join(&cx, request).unwrap().plan.steps.iter().map(line).collect();
     assert_eq!(
         lines[0],
-        "h link ls0a1fve1e1e1e1 veth Create peer s net3 02:42:ac:12:00:07 in ls0a1fb4f4f4f4f mtu 9000 port 33=U8(1) up"
+        "h link ls0a1fve1e1e1e1 veth Create peer s net3 02:42:ac:12:00:07 in ls0a1fb4f4f4f4f mtu 9000 port 4=U8(1) port 33=U8(1) up"
     );
     assert_eq!(lines.last().unwrap(), "names [\"web\"] [172.18.0.7]");
     asked.options = vec![OptionValue::text("com.docker.network.endpoint.ifname", "wan0")];
