@@ -111,6 +111,7 @@ pub(super) fn from_the_hosts_own_address(bench: &Bench) -> CaseResult {
         ask(&world.host, "the host")?;
         ask(&neighbour.sandbox, "a container of the network")?;
         ask(&stranger.sandbox, "a container of another network")?;
+        ask(&one.connected.sandbox, "the container itself")?;
     }
     Ok(())
 }
