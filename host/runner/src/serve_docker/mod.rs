@@ -4,13 +4,14 @@
 //! The driver is loaded here; its steps and plans are checked and performed as an engine does it
 //! ([`volumes`]). What was made and who has it mounted is in a file of this server's data root
 //! ([`ledger`]), so that the server may be killed at any time. The protocol itself is in [`http`] and
-//! [`messages`], Docker's options in [`options`]. Docker's plugins for us are the other direction: the
+//! [`messages`], Docker's options in [`options`], where volumes are shown in [`place`]. Docker's plugins for us are the other direction: the
 //! crate `longshore-docker-plugins`.
 
 mod http;
 mod ledger;
 mod messages;
 mod options;
+mod place;
 mod volumes;
 
 use std::fs::{self, File};

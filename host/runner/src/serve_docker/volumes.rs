@@ -4,10 +4,8 @@
 //! One verb a volume at a time; verbs of other volumes wait for nothing.
 
 use std::collections::HashSet;
-use std::fs;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -26,12 +24,12 @@ use longshore_performer::root::{self, Root};
 use longshore_performer::tree::{self, Scope};
 use longshore_shim::ShimBinary;
 use longshore_shim::perform::Performer;
-use longshore_sys::path::{self, OFlags, Resolve};
-use longshore_sys::{Errno, mount};
+use longshore_sys::path::OFlags;
 
 use super::ledger::{Ledger, Record, State};
 use super::messages;
 use super::options::{self, Texts};
+use super::place::Served;
 
 /// Most volumes of a server.
 const MOST: usize = 10_000;
@@ -39,8 +37,6 @@ const MOST: usize = 10_000;
 const MOST_MOUNTS: usize = 4_096;
 /// How long another machine may take to let itself be mounted.
 const LIMIT: Duration = Duration::from_secs(60);
-/// The folder at which a volume is shown, in one of its name.
-const SHOWN: &str = "_data";
 
 /// A driver and its volumes.
 pub(super) struct Volumes {
@@ -50,7 +46,7 @@ pub(super) struct Volumes {
     grants: Vec<String>,
     root: Root,
     data: PathBuf,
-    served: PathBuf,
+    served: Served,
     ledger: Mutex<Ledger>,
     busy: Mutex<HashSet<String>>,
     freed: Condvar,
@@ -102,7 +98,7 @@ impl Volumes {
             about,
             root,
             data: data.to_owned(),
-            served: served.to_owned(),
+            served: Served::new(served),
             ledger: Mutex::new(Ledger::open(data)?),
             busy: Mutex::default(),
             freed: Condvar::new(),
@@ -137,14 +133,15 @@ impl Volumes {
                 eprintln!("longshore-runner: volume {name}: {error}; the next server or call tries again");
             }
         }
-        for name in self.shown().into_iter().filter(|name| !wanted.contains(name)) {
-            self.hide_or_say(&name);
+        for name in self.served.names().into_iter().filter(|name| !wanted.contains(name)) {
+            self.served.hide_or_say(&name);
         }
     }
 
     /// Shows nothing any more. Who has a volume mounted keeps what it has, and is known to the next server.
     pub(super) fn stop(&self) {
-        self.shown().iter().for_each(|name| self.hide_or_say(name));
+        let names = self.served.names();
+        names.iter().for_each(|name| self.served.hide_or_say(name));
     }
 
     /// Makes a volume, or takes the one that was made with the same options.
@@ -259,10 +256,10 @@ impl Volumes {
         if !self.can.tracks_mounts {
             // Written first: a mount that nobody counts any more is taken away by the next server.
             self.set(name, Some(record))?;
-            return if others == 0 { self.hide(name) } else { Ok(()) };
+            return if others == 0 { self.served.hide(name) } else { Ok(()) };
         }
         if others == 0 {
-            self.hide(name)?;
+            self.served.hide(name)?;
         }
         let request = Unmount {
             volume: self.volume_ref(name, &record)?,
@@ -298,7 +295,7 @@ impl Volumes {
         let mountpoint = match (self.directory(name), record.mounts.is_empty()) {
             (Some(directory), _) => directory,
             (None, true) => String::new(),
-            (None, false) => self.place(name)?,
+            (None, false) => self.served.of(name)?,
         };
         let mut status = Texts::new();
         if record.state != State::Ready {
@@ -327,13 +324,6 @@ impl Volumes {
         path.to_str().map(str::to_owned)
     }
 
-    fn place(&self, name: &str) -> Result<String> {
-        let path = self.served.join(name).join(SHOWN);
-        path.to_str()
-            .map(str::to_owned)
-            .ok_or_else(|| Error::invalid(format!("{} cannot be written in JSON", path.display())))
-    }
-
     fn show_all(&self, name: &str, record: &Record) -> Result<()> {
         record
             .mounts
@@ -344,7 +334,7 @@ impl Volumes {
     /// Has the volume at its place, for one more who has it.
     fn show(&self, name: &str, record: &Record, id: &MountId) -> Result<String> {
         let directory = self.directory(name);
-        let there = directory.is_some() || self.is_shown(name)?;
+        let there = directory.is_some() || self.served.has(name)?;
         if !there || self.can.tracks_mounts {
             let request = Mount {
                 volume: self.volume_ref(name, record)?,
@@ -355,12 +345,12 @@ impl Volumes {
             let mounted = self.driver.mount(&Context::background(), request)?;
             if !there {
                 let detached = self.build(name, record, &mounted)?;
-                self.attach(name, &detached)?;
+                self.served.show(name, &detached)?;
             }
         }
         match directory {
             Some(directory) => Ok(directory),
-            None => self.place(name),
+            None => self.served.of(name),
         }
     }
 
@@ -375,7 +365,7 @@ impl Volumes {
             .map(|path| path.as_bytes())
             .collect();
         let grants: Vec<&str> = self.grants.iter().map(String::as_str).collect();
-        let private = [self.data.as_path(), self.served.as_path()];
+        let private = [self.data.as_path(), self.served.path()];
         let secrets = |number| options::secret(&record.secrets, number);
         let scope = PlanScope {
             volume: true,
@@ -388,64 +378,6 @@ impl Volumes {
         match plan::check_plan(&mounted.plan, &scope, plan::Access::Write)?.builder() {
             Builder::Here(checked) => plan::build(checked),
             Builder::Killable(remote) => Performer::start(&shim()?)?.build(&remote, LIMIT),
-        }
-    }
-
-    fn attach(&self, name: &str, detached: &OwnedFd) -> Result<()> {
-        let place = self.served.join(name).join(SHOWN);
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o711)
-            .create(&place)
-            .map_err(|error| Error::io(format!("make folder {}", place.display()), &error))?;
-        let attached = self.open_shown(name, Resolve::Beneath).and_then(|target| {
-            mount::attach(detached, target)?;
-            Ok(())
-        });
-        attached.map_err(|error| Error::io(format!("mount volume {name} at {}", place.display()), &error.into()))
-    }
-
-    fn open_shown(&self, name: &str, resolve: Resolve) -> longshore_sys::Result<OwnedFd> {
-        let served = path::open_directory(&self.served)?;
-        let below = format!("{name}/{SHOWN}");
-        path::open(served, below.as_bytes(), OFlags::PATH | OFlags::DIRECTORY, 0, resolve)
-    }
-
-    /// Whether something is mounted at the volume's place.
-    fn is_shown(&self, name: &str) -> Result<bool> {
-        match self.open_shown(name, Resolve::Beneath) {
-            Ok(_) => Ok(false),
-            Err(error) if error.is(Errno::XDEV) => Ok(true),
-            Err(error) if error.is(Errno::NOENT) => Ok(false),
-            Err(error) => Err(Error::io(format!("look at the mount of volume {name}"), &error.into())),
-        }
-    }
-
-    /// The names for which there is a folder below the place of mounts.
-    fn shown(&self) -> Vec<String> {
-        let entries = fs::read_dir(&self.served).into_iter().flatten().flatten();
-        entries
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .collect()
-    }
-
-    /// Takes the mount away for everybody who has none of their own.
-    fn hide(&self, name: &str) -> Result<()> {
-        let failed = |error: longshore_sys::Error| Error::io(format!("unmount volume {name}"), &error.into());
-        while self.is_shown(name)? {
-            let mounted = self.open_shown(name, Resolve::BeneathMounts).map_err(failed)?;
-            mount::detach(mounted.as_fd()).map_err(failed)?;
-        }
-        let folder = self.served.join(name);
-        // Folders only, and empty ones: nothing is ever removed through a mount.
-        let _ = fs::remove_dir(folder.join(SHOWN));
-        let _ = fs::remove_dir(folder);
-        Ok(())
-    }
-
-    fn hide_or_say(&self, name: &str) {
-        if let Err(error) = self.hide(name) {
-            eprintln!("longshore-runner: {error}");
         }
     }
 
