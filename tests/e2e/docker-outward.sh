@@ -43,7 +43,7 @@ P() {
 }
 
 # call METHOD BODY: what the server answers.
-call() { curl -s -m 20 --unix-socket "$SOCKET" -X POST --data-binary "$2" "http://plugin/$1"; }
+call() { curl -sS -m 20 --unix-socket "$SOCKET" -X POST --data-binary "$2" "http://plugin/$1"; }
 
 serve() {
     longshore plugin serve "$TREE/lib/longshore/volume-local.so" --as docker-volume --socket "$SOCKET" \
@@ -88,6 +88,16 @@ refused "a volume that is not there" VolumeDriver.Get '{"Name":"nothing"}' 'no s
 refused "a method that is not there" VolumeDriver.Format '{}' 'no method'
 head -c 1000000 /dev/zero | tr '\0' x >"$WORK/giant"
 refused "a giant body" VolumeDriver.Create "@$WORK/giant" 'longer than'
+python3 -c 'import socket, sys, time
+idle = [socket.socket(socket.AF_UNIX) for _ in range(100)]
+for one in idle:
+    one.connect(sys.argv[1])
+print("connected", flush=True)
+time.sleep(60)' "$SOCKET" >"$WORK/idle" &
+idle=$!
+wait_until 20 test -s "$WORK/idle"
+equal "a hundred connections that say nothing keep nobody out for long" '{"Implements":["VolumeDriver"]}' "$(call Plugin.Activate '')"
+kill "$idle" && wait "$idle" 2>/dev/null
 equal "a bind of its own data root is made" '{"Err":""}' \
     "$(call VolumeDriver.Create '{"Name":"own","Opts":{"type":"none","o":"bind","device":"'"$SERVED"'"}}')"
 refused "and never mounted" VolumeDriver.Mount '{"Name":"own","ID":"c1"}' "$SERVED"
@@ -120,6 +130,65 @@ equal "a mount that is gone is made again" tmpfs "$(stat -f -c %T "$at" 2>&1)"
 call VolumeDriver.Unmount '{"Name":"mem","ID":"c1"}' >/dev/null
 equal "the last one ends it" "" "$(mounts)"
 equal "and it goes" '{"Err":""}' "$(call VolumeDriver.Remove '{"Name":"mem"}')"
+
+# Many at once: one mount while anyone has it.
+call VolumeDriver.Create '{"Name":"many"}' >/dev/null
+callers=()
+for id in {1..30}; do
+    call VolumeDriver.Mount "{\"Name\":\"many\",\"ID\":\"c$id\"}" >"$WORK/many.$id" &
+    callers+=($!)
+done
+wait "${callers[@]}"
+equal "thirty mounts at once have one answer" 1 "$(cat "$WORK"/many.* | grep -o '"Mountpoint":"[^"]*","Err":""' | sort | uniq -c | awk '{print ($1 == 30)}')"
+equal "and are one mount" 1 "$(mounts | wc -l)"
+kill "$SERVER" && wait "$SERVER"
+equal "a server that ends unmounts" "" "$(mounts)"
+equal "and takes its socket away" no "$([[ -e $SOCKET ]] && echo yes || echo no)"
+served "and the next one begins where it ended"
+equal "with the mount" 1 "$(mounts | wc -l)"
+callers=()
+for id in {1..30}; do
+    call VolumeDriver.Unmount "{\"Name\":\"many\",\"ID\":\"c$id\"}" >/dev/null &
+    callers+=($!)
+done
+wait "${callers[@]}"
+equal "thirty ends at once leave none" "" "$(mounts)"
+call VolumeDriver.Remove '{"Name":"many"}' >/dev/null
+
+# Killed anywhere in the middle, it knows what is there, and nothing is there that it does not know.
+churn() {
+    local round
+    for round in {1..40}; do
+        call VolumeDriver.Create "{\"Name\":\"c-$round\"}"
+        call VolumeDriver.Mount "{\"Name\":\"c-$round\",\"ID\":\"x\"}"
+        ((round % 2)) || call VolumeDriver.Unmount "{\"Name\":\"c-$round\",\"ID\":\"x\"}"
+        ((round % 4)) || call VolumeDriver.Remove "{\"Name\":\"c-$round\"}"
+    done >/dev/null 2>&1
+}
+# differences: between what the server says and what lies on disk and is mounted; what is held by an ID of nobody
+# is ended.
+differences() {
+    local known name
+    known=$(call VolumeDriver.List '{}' | grep -o '"Name":"[^"]*"' | cut -d'"' -f4 | sort)
+    diff <(sed '/^$/d' <<<"$known") <(find "$SERVED/volumes" -mindepth 1 -maxdepth 1 ! -name .longshore -printf '%f\n' | sort)
+    for name in $known; do
+        call VolumeDriver.Unmount "{\"Name\":\"$name\",\"ID\":\"x\"}" >/dev/null
+        call VolumeDriver.Remove "{\"Name\":\"$name\"}" | grep -v '{"Err":""}'
+    done
+    mounts
+    ls "$SERVED/volumes"
+}
+differs=
+for pause in 0.05 0.11 0.17 0.23 0.31 0.4; do
+    churn &
+    churner=$!
+    sleep "$pause"
+    kill -KILL "$SERVER"
+    wait "$SERVER" "$churner" 2>/dev/null
+    serve || differs+="no server after $pause s "
+    differs+=$(differences)
+done
+equal "six kills in the middle leave no difference" "" "$differs"
 
 "$REPO/tools/rootfs" "$TREE" "$WORK/busybox.tar"
 tar -tf "$WORK/busybox.tar" ./bin/sh >/dev/null 2>&1 || skip_all "no static busybox: install busybox-static"
