@@ -14,6 +14,7 @@ mod connect;
 mod engine;
 mod error;
 mod launch;
+mod new;
 mod output;
 mod parse;
 mod run;

@@ -14,6 +14,7 @@ mod hijack;
 mod images;
 mod networks;
 mod own;
+mod plugins;
 mod query;
 mod reply;
 mod route;

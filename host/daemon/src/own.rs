@@ -47,25 +47,6 @@ pub(crate) async fn drivers(call: &Call) -> Answer {
     json(&call.engine().drivers().await?)
 }
 
-pub(crate) async fn plugins(call: &Call) -> Answer {
-    let plugins: Vec<_> = call
-        .engine()
-        .drivers()
-        .await?
-        .into_iter()
-        .map(|driver| {
-            json!({
-                "Kind": driver.kind,
-                "Name": driver.name,
-                "Version": driver.version,
-                "File": driver.file,
-                "Transport": driver.transport,
-            })
-        })
-        .collect();
-    json(&plugins)
-}
-
 /// What was measured, for Prometheus.
 pub(crate) async fn metrics(call: &Call) -> Answer {
     Ok(text(call.engine().metrics().await?))

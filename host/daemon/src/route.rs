@@ -10,7 +10,7 @@ use longshore_engine::{Choice, Engine};
 use crate::query::{Query, clip, parts};
 use crate::reply::{Answer, Refusal, Reply};
 use crate::state::Daemon;
-use crate::{containers, exec, images, networks, own, system, volumes};
+use crate::{containers, exec, images, networks, own, plugins, system, volumes};
 
 /// The newest version of Docker's API that is served, and the oldest.
 pub(crate) const NEWEST: Version = Version(1, 47);
@@ -233,7 +233,14 @@ async fn to_own(method: &str, rest: &[&str], call: Call) -> Answer {
         ("POST", ["engine", "stop"]) => Ok(own::stop(&call)),
         ("POST", ["engine", "reload"]) => own::reload(&call).await,
         ("GET", ["drivers"]) => own::drivers(&call).await,
-        ("GET", ["plugins"]) => own::plugins(&call).await,
+        ("GET", ["plugins"]) => plugins::list(&call).await,
+        ("POST", ["plugins", "look"]) => plugins::look(call).await,
+        ("POST", ["plugins", "install"]) => plugins::install(call, false).await,
+        ("POST", ["plugins", "upgrade"]) => plugins::install(call, true).await,
+        ("POST", ["plugins", name, "rollback"]) => plugins::roll_back(&call, name).await,
+        ("POST", ["plugins", name, "enable"]) => plugins::enable(&call, name, true).await,
+        ("POST", ["plugins", name, "disable"]) => plugins::enable(&call, name, false).await,
+        ("DELETE", ["plugins", name]) => plugins::remove(&call, name).await,
         ("GET", ["metrics"]) => own::metrics(&call).await,
         ("GET", ["doctor"]) => own::doctor(&call).await,
         ("POST", ["collect"]) => own::collect(&call).await,

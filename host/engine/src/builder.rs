@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::image::Images;
 use crate::layer::Layers;
 use crate::paths::{Lock, Paths};
+use crate::plugins::Plugins;
 use crate::store::Store;
 use crate::volume::Volumes;
 
@@ -83,7 +84,13 @@ impl EngineBuilder {
             store.write(|tx| tx.next_epoch())?
         };
         let components = Components::find(self.components.as_deref())?;
-        let drivers = Arc::new(Drivers::new(components, self.config, paths.clone())?);
+        let drivers = Arc::new(Drivers::new(
+            components,
+            self.config,
+            paths.clone(),
+            store.read(|tx| tx.plugins())?,
+        )?);
+        let plugins = Plugins::new(Arc::clone(&store), Arc::clone(&drivers), paths.clone())?;
         let layers = Arc::new(Layers::new(
             Arc::clone(&store),
             Arc::clone(&drivers),
@@ -115,6 +122,7 @@ impl EngineBuilder {
             paths,
             _lock: lock,
             drivers,
+            plugins,
             layers,
             images,
             volumes,

@@ -19,6 +19,7 @@ use crate::explain::Explained;
 use crate::image::{Images, Loaded};
 use crate::layer::Layers;
 use crate::paths::{Lock, Paths};
+use crate::plugins::Plugins;
 use crate::store::Store;
 use crate::usage::{ContainerSize, DiskUsage};
 use crate::volume::Volumes;
@@ -33,6 +34,7 @@ pub(crate) struct Inner {
     pub(crate) paths: Paths,
     pub(crate) _lock: Lock,
     pub(crate) drivers: Arc<Drivers>,
+    pub(crate) plugins: Plugins,
     pub(crate) layers: Arc<Layers>,
     pub(crate) images: Arc<Images>,
     pub(crate) volumes: Arc<Volumes>,
@@ -101,7 +103,10 @@ impl Engine {
         .map_err(|e| broken(format!("an operation ended early: {e}")))?
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Inner) -> Result<T> + Send + 'static) -> Result<T> {
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         self.on(&self.operations, work).await
     }
 

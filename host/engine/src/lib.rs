@@ -40,6 +40,7 @@ mod image;
 mod keyed;
 mod layer;
 mod paths;
+mod plugins;
 mod reference;
 mod store;
 mod time;
@@ -58,6 +59,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use explain::Explained;
 pub use image::Loaded;
 pub use paths::Paths;
+pub use plugins::{PluginFile, PluginRequest, PluginView};
 pub use reference::Reference;
 pub use usage::{ContainerSize, DiskUsage};
 

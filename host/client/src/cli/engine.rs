@@ -31,6 +31,20 @@ pub(crate) enum PluginCommand {
     Verify(FileArgs),
     /// Make the recorded calls of a driver again, to another build or transport, and show differences
     Replay(ReplayArgs),
+    /// Make the project of a new driver, which builds and passes its suite
+    New(super::plugin::NewArgs),
+    /// Install a driver file, which then serves from a copy of its own
+    Install(super::plugin::InstallArgs),
+    /// Replace an installed driver by another file of it; containers go on
+    Upgrade(super::plugin::InstallArgs),
+    /// Put the generation before the one in use back in its place
+    Rollback(super::plugin::PluginArgs),
+    /// Put an installed driver out of use; what it made stays listed
+    Disable(super::plugin::PluginArgs),
+    /// Put a disabled driver back in use
+    Enable(super::plugin::PluginArgs),
+    /// Remove installed drivers and their files
+    Rm(super::plugin::PluginRmArgs),
     /// Offer a volume driver to Docker and Podman, which see a plugin of their own protocol
     Serve(super::serve::ServeArgs),
 }

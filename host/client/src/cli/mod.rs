@@ -4,6 +4,7 @@ pub(crate) mod container;
 pub(crate) mod create;
 pub(crate) mod engine;
 pub(crate) mod image;
+pub(crate) mod plugin;
 pub(crate) mod serve;
 pub(crate) mod volume;
 

@@ -37,9 +37,12 @@ const PLUGINS: Columns = Columns {
         ("Kind", "KIND"),
         ("Version", "VERSION"),
         ("Transport", "TRANSPORT"),
+        ("Generation", "GENERATION"),
+        ("Enabled", "ENABLED"),
+        ("Usable", "USABLE"),
         ("File", "FILE"),
     ],
-    shown: &["Name", "Kind", "Version", "Transport", "File"],
+    shown: &["Name", "Kind", "Version", "Transport", "Generation", "Enabled", "File"],
 };
 
 pub(crate) async fn driver(global: &Global, command: &DriverCommand) -> Result<u8> {
@@ -116,6 +119,13 @@ pub(crate) async fn plugin(global: &Global, command: &PluginCommand) -> Result<u
             output::print(&printed)?;
             Ok(0)
         }
+        PluginCommand::New(args) => crate::new::new(args),
+        PluginCommand::Install(args) => super::plugin::take_in(global, args, "install").await,
+        PluginCommand::Upgrade(args) => super::plugin::take_in(global, args, "upgrade").await,
+        PluginCommand::Rollback(args) => super::plugin::change(global, args, "rollback").await,
+        PluginCommand::Disable(args) => super::plugin::change(global, args, "disable").await,
+        PluginCommand::Enable(args) => super::plugin::change(global, args, "enable").await,
+        PluginCommand::Rm(args) => super::plugin::rm(global, args).await,
         PluginCommand::Inspect(args) => Err(look(global, "inspect", args)?),
         PluginCommand::Verify(args) => Err(look(global, "verify", args)?),
         PluginCommand::Replay(args) => {

@@ -11,6 +11,7 @@ pub(crate) mod explain;
 pub(crate) mod image;
 pub(crate) mod inspect;
 pub(crate) mod logs;
+pub(crate) mod plugin;
 pub(crate) mod ps;
 pub(crate) mod serve;
 pub(crate) mod system;

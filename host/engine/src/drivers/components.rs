@@ -9,6 +9,7 @@ use longshore_shim::ShimBinary;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::paths::Paths;
+use crate::store::PluginRow;
 
 /// Names the component folder for embedders and tests.
 const VARIABLE: &str = "LONGSHORE_COMPONENTS";
@@ -99,14 +100,15 @@ impl Components {
         ways
     }
 
-    /// Every driver of the folder, and those that config adds by path.
-    pub(super) fn registry(&self, config: &Config, paths: &Paths) -> Registry {
+    /// Every driver of the folder, those that config adds by path, and those that are installed and in use;
+    /// of these, config's path and isolation win.
+    pub(super) fn registry(&self, config: &Config, paths: &Paths, installed: &[PluginRow]) -> Registry {
         let isolation = config
             .plugins
             .iter()
             .filter_map(|(name, plugin)| Some((name.clone(), Isolation::parse(plugin.isolation.as_deref()?)?)))
             .collect();
-        let explicit: Vec<Candidate> = config
+        let mut explicit: Vec<Candidate> = config
             .plugins
             .iter()
             .filter_map(|(name, plugin)| {
@@ -123,6 +125,29 @@ impl Components {
                 })
             })
             .collect();
+        explicit.extend(installed.iter().filter_map(|row| candidate(row, config, paths)));
         Registry::discover_with(&self.folder, &explicit, &isolation, self.ways(paths))
     }
+}
+
+/// An installed plugin as the loader looks for it; none for one that does not serve.
+fn candidate(row: &PluginRow, config: &Config, paths: &Paths) -> Option<Candidate> {
+    let said = config.plugins.get(&row.name);
+    if !row.current || !row.enabled || said.is_some_and(|plugin| plugin.path.is_some()) {
+        return None;
+    }
+    let (kind, name) = row.name.split_once('-')?;
+    let isolation = said
+        .and_then(|plugin| plugin.isolation.as_deref())
+        .unwrap_or(&row.isolation);
+    Some(Candidate {
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+        path: crate::plugins::files::path(paths, &row.digest, &row.file),
+        origin: Origin::Explicit {
+            in_process: isolation == "in-process",
+            grants: row.grants.clone(),
+        },
+        isolation: Isolation::parse(isolation),
+    })
 }

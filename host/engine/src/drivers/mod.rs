@@ -32,6 +32,7 @@ pub(crate) use volume::VolumeSlot;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::paths::Paths;
+use crate::store::PluginRow;
 
 /// Flushes the file system that holds a folder.
 pub(crate) fn sync_folder(path: &Path) -> Result<()> {
@@ -74,6 +75,8 @@ pub(crate) struct Drivers {
     paths: Paths,
     registry: RwLock<Arc<Registry>>,
     config: RwLock<Config>,
+    /// The plugins that are installed, every generation.
+    installed: RwLock<Vec<PluginRow>>,
     graphs: Mutex<HashMap<String, Arc<GraphSlot>>>,
     volumes: Mutex<HashMap<String, Arc<VolumeSlot>>>,
     docker_volumes: Mutex<HashMap<String, Arc<VolumeSlot>>>,
@@ -113,14 +116,15 @@ fn values(config: &Config, found: &Loaded) -> Vec<OptionValue> {
 }
 
 impl Drivers {
-    pub(crate) fn new(components: Components, config: Config, paths: Paths) -> Result<Self> {
-        let registry = components.registry(&config, &paths);
+    pub(crate) fn new(components: Components, config: Config, paths: Paths, installed: Vec<PluginRow>) -> Result<Self> {
+        let registry = components.registry(&config, &paths, &installed);
         record(&registry, &config)?;
         Ok(Self {
             components,
             paths,
             registry: RwLock::new(Arc::new(registry)),
             config: RwLock::new(config),
+            installed: RwLock::new(installed),
             graphs: Mutex::default(),
             volumes: Mutex::default(),
             docker_volumes: Mutex::default(),
@@ -187,30 +191,91 @@ impl Drivers {
     /// and loaded anew, beside those that are there. When every one that config names can be used they
     /// take the others' place; calls that are under way end where they began.
     fn reload_plugins(&self, config: Config) -> Result<()> {
-        let mut fresh = Self::new(self.components.clone(), config, self.paths.clone())?;
+        let fresh = self.prepare(config, self.installed())?;
+        self.adopt(fresh);
+        Ok(())
+    }
+
+    /// The drivers as they would be with these plugins installed, loaded beside those that serve. `name` is
+    /// the one that changed, and must be usable where it is enabled.
+    pub(crate) fn prepare_plugins(&self, rows: &[PluginRow], name: &str) -> Result<Self> {
+        let fresh = self.prepare(self.config(), rows.to_vec())?;
+        let serves = rows.iter().any(|row| row.name == name && row.current && row.enabled);
+        if let Some((kind, name)) = name.split_once('-').filter(|_| serves) {
+            fresh.open(kind, name)?;
+        }
+        Ok(fresh)
+    }
+
+    fn prepare(&self, config: Config, installed: Vec<PluginRow>) -> Result<Self> {
+        let mut fresh = Self::new(self.components.clone(), config, self.paths.clone(), installed)?;
         fresh.emptied = Arc::clone(&self.emptied);
-        let config = fresh.config();
         for kind in ["graph", "volume", "exec", "network"] {
-            let Some(name) = config.kind(kind).and_then(|section| section.driver.clone()) else {
+            let Some(name) = fresh.config().kind(kind).and_then(|section| section.driver.clone()) else {
                 continue;
             };
-            match kind {
-                "graph" => drop(fresh.graph(&name)?),
-                "volume" => drop(fresh.volume(Some(&name))?),
-                "network" => drop(fresh.network(&name)?),
-                _ => drop(fresh.find(kind, &name)?),
-            }
+            fresh.open(kind, &name)?;
         }
-        // One after the other: who asks in between gets a driver of one or the other, never none.
+        Ok(fresh)
+    }
+
+    /// Opens a driver, or finds that it can be.
+    fn open(&self, kind: &str, name: &str) -> Result<()> {
+        match kind {
+            "graph" => drop(self.graph(name)?),
+            "volume" => drop(self.volume(Some(name))?),
+            "network" => drop(self.network(name)?),
+            _ => drop(self.find(kind, name)?),
+        }
+        Ok(())
+    }
+
+    /// Lets prepared drivers serve in place of these. One after the other: who asks in between gets a driver
+    /// of one or the other, never none.
+    pub(crate) fn adopt(&self, fresh: Self) {
+        *self.installed.write().unwrap_or_else(PoisonError::into_inner) = fresh.installed();
         *self.registry.write().unwrap_or_else(PoisonError::into_inner) = fresh.registry();
         *lock(&self.graphs) = std::mem::take(&mut *lock(&fresh.graphs));
         *lock(&self.volumes) = std::mem::take(&mut *lock(&fresh.volumes));
         *lock(&self.networks) = std::mem::take(&mut *lock(&fresh.networks));
-        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
-        Ok(())
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = fresh.config();
+    }
+
+    fn installed(&self) -> Vec<PluginRow> {
+        self.installed.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The installed plugins that were put out of use.
+    fn disabled(&self) -> Vec<PluginRow> {
+        let mut rows = self.installed();
+        rows.retain(|row| row.current && !row.enabled);
+        rows
+    }
+
+    /// Whether a driver of that kind and name was found, usable or not.
+    pub(crate) fn is_there(&self, kind: &str, name: &str) -> bool {
+        let registry = self.registry();
+        registry
+            .entries()
+            .iter()
+            .any(|entry| entry.kind == kind && entry.name == name)
+    }
+
+    /// Why a driver of ours cannot be used; none for one that can, or that a Docker plugin may be.
+    pub(crate) fn why_not(&self, kind: &str, name: &str) -> Option<String> {
+        match self.find(kind, name) {
+            Err(error) if error.kind != longshore_core::ErrorKind::NotFound => Some(error.message),
+            Ok(found) => found.quarantined(),
+            Err(_) => None,
+        }
     }
 
     fn find(&self, kind: &str, name: &str) -> Result<Arc<Loaded>> {
+        let label = format!("{kind}-{name}");
+        if self.disabled().iter().any(|row| row.name == label) {
+            return Err(Error::unavailable(format!("{kind} driver {name} is disabled"))
+                .hint(format!("longshore plugin enable {label}")));
+        }
         self.registry().find(kind, name, None).map_err(|error| {
             Error::from(error)
                 .hint("see `longshore driver ls` for the drivers that are here and why one cannot be used")

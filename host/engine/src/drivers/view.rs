@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{Choice, Drivers, probe, values};
 use crate::config::Config;
 use crate::error::Result;
+use crate::store::PluginRow;
 
 /// One driver.
 #[derive(Clone, Debug, Serialize)]
@@ -85,6 +86,7 @@ impl Drivers {
             views.push(view);
         }
         views.extend(self.docker_views());
+        views.extend(self.disabled().into_iter().filter_map(disabled));
         views.sort_by(|a, b| (&a.kind, &a.name, &a.version).cmp(&(&b.kind, &b.name, &b.version)));
         Ok(views)
     }
@@ -135,4 +137,31 @@ impl Drivers {
         }
         Ok(())
     }
+}
+
+/// A plugin that was put out of use, which is not loaded.
+fn disabled(row: PluginRow) -> Option<DriverView> {
+    let (kind, name) = row.name.split_once('-')?;
+    Some(DriverView {
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+        version: row.version,
+        file: row.file,
+        transport: if row.isolation == "in-process" {
+            "dylib"
+        } else {
+            &row.isolation
+        }
+        .into(),
+        isolation: row.isolation,
+        default: false,
+        usable: false,
+        reasons: vec![DriverReason {
+            what: "it is disabled".into(),
+            remedy: format!("longshore plugin enable {}", row.name),
+        }],
+        calls: 0,
+        abandoned: 0,
+        pid: None,
+    })
 }

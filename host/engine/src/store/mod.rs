@@ -12,6 +12,7 @@ mod layers;
 mod leases;
 mod marks;
 mod operations;
+mod plugins;
 mod secrets;
 mod volumes;
 
@@ -25,12 +26,13 @@ pub(crate) use containers::ContainerRow;
 pub(crate) use images::ImageRow;
 pub(crate) use layers::{DamagedRow, LayerRow, ReplicaRow};
 pub(crate) use operations::OperationRow;
+pub(crate) use plugins::PluginRow;
 pub(crate) use volumes::VolumeRow;
 
 use crate::error::{Error, Result};
 
 /// The layout of the tables; a newer one on disk is refused.
-const SCHEMA_VERSION: i64 = 3;
+const SCHEMA_VERSION: i64 = 4;
 
 /// The open database.
 #[derive(Debug)]
@@ -101,6 +103,7 @@ impl Store {
             (0, include_str!("schema.sql")),
             (1, include_str!("upgrade_2.sql")),
             (2, include_str!("upgrade_3.sql")),
+            (3, include_str!("upgrade_4.sql")),
         ] {
             if version <= from {
                 let next = from + 1;

@@ -306,6 +306,11 @@ impl Volumes {
             labels: record.labels.clone(),
             scope: Some(models::VolumeScopeEnum::LOCAL),
             options: secret::shown(&record.options, &record.secrets),
+            // In JSON this is Docker's object of statuses, the sentence its key.
+            status: self
+                .drivers
+                .why_not("volume", &record.driver)
+                .map(|why| vec![format!("unavailable: {why}")]),
             ..Default::default()
         }
     }
