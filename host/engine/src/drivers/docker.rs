@@ -66,7 +66,17 @@ impl Drivers {
                 Ok((Plugin::activate(found)?, file))
             });
             match asked {
-                Ok((plugin, file)) => views.extend(plugin.kinds().into_iter().map(|kind| blank(kind, file.clone()))),
+                Ok((plugin, file)) => views.extend(plugin.kinds().into_iter().map(|kind| {
+                    let mut view = blank(kind, file.clone());
+                    if kind != "volume" {
+                        view.usable = false;
+                        view.reasons.push(DriverReason {
+                            what: format!("networks of this engine use no {kind} plugin of Docker's yet"),
+                            remedy: format!("use one of the {kind} drivers that come with Longshore"),
+                        });
+                    }
+                    view
+                })),
                 Err(error) => {
                     let mut view = blank("volume", String::new());
                     view.usable = false;
