@@ -17,7 +17,7 @@ struct Arguments {
     /// The driver's library (.so) or component (.wasm)
     #[arg(required_unless_present = "list")]
     file: Option<PathBuf>,
-    /// List the cases of a kind (graph, volume or exec) and run none
+    /// List the cases of a kind and run none
     #[arg(long, value_name = "KIND", value_parser = ["graph", "volume", "network", "ipam", "exec"])]
     list: Option<String>,
     /// How a library is run: in this process, or in one of its own
