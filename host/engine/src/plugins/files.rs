@@ -79,10 +79,11 @@ pub(super) fn sweep(paths: &Paths, needed: &dyn Fn(&str) -> bool) {
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let is_digest = name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
-        if is_digest && !needed(&name) {
-            if let Err(error) = fs::remove_dir_all(entry.path()) {
-                tracing::warn!(folder = name, %error, "files of a plugin that is gone could not be removed");
-            }
+        if is_digest
+            && !needed(&name)
+            && let Err(error) = fs::remove_dir_all(entry.path())
+        {
+            tracing::warn!(folder = name, %error, "files of a plugin that is gone could not be removed");
         }
     }
 }

@@ -44,9 +44,9 @@ impl Store {
     /// # Errors
     /// `Unavailable` when it does not; `Corrupt` when what lies there is not this driver's.
     pub(crate) fn open(root: OwnedFd) -> Result<Self> {
-        const BTRFS: i64 = 0x9123_683E;
+        const BTRFS: rustix::fs::FsWord = 0x9123_683E;
         let kind = rustix::fs::fstatfs(&root).map_err(|e| Error::io("look at the root", &e.into()))?;
-        if i64::from(kind.f_type) != BTRFS {
+        if kind.f_type != BTRFS {
             return Err(Error::new(
                 ErrorKind::Unavailable,
                 "the root does not lie on btrfs: mount a btrfs file system at the data root",
