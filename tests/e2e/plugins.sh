@@ -19,6 +19,15 @@ plugin() { L plugin ls --json | grep '"Kind":"volume","Name":"mine"' | grep -o "
 running() { L ps -q | wc -l; }
 installed_files() { find "$DATA/plugins" -name 'volume-mine*' | wc -l; }
 
+CONFORMANCE=$REPO/target/debug/longshore-conformance
+for kind in volume graph network; do
+    [[ -x $CONFORMANCE ]] || { skip "a new driver passes its suite: $CONFORMANCE is not built" && break; }
+    check "a new $kind driver" L plugin new "$kind" kit --path "$WORK/kit-$kind" --contract "$REPO/plugin-api"
+    cp "$REPO/Cargo.lock" "$WORK/kit-$kind/"
+    check "builds" env CARGO_TARGET_DIR="$WORK/target" cargo build --quiet --offline --manifest-path "$WORK/kit-$kind/Cargo.toml"
+    expect_has "and passes its suite at once" " 0 failed" "$CONFORMANCE" "$WORK/target/debug/lib${kind}_kit.so"
+done
+
 check "plugin new makes a project" L plugin new volume mine --path "$PROJECT" --contract "$REPO/plugin-api"
 cp "$REPO/Cargo.lock" "$PROJECT/"
 check "which builds" build 0.1.0
