@@ -15,6 +15,8 @@ pub(super) fn a_hung_backend_delays_no_other_volume(bench: &Bench) -> CaseResult
     let (said, hears) = mpsc::channel();
     std::thread::scope(|scope| {
         let hung = scope.spawn(|| bench.with(&volumes.0, Access::Write, |_| Ok(())));
+        // So that it is the hung one which comes first; in the other order there is nothing to wait for.
+        std::thread::sleep(Duration::from_millis(200));
         let other = scope.spawn(|| {
             let done = bench.with(&volumes.1, Access::Write, |top| Ok(fs::write(top.join("f"), "x")?));
             // Nobody listens any more when the patience was not enough.
