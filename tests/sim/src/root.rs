@@ -22,6 +22,9 @@ pub(crate) fn path(told: &Bytes) -> PathBuf {
 /// The number of a root, by which all instances over it find what they share. An empty root becomes
 /// the sim's; `Corrupt` for one that holds something else's things, which stay as they are.
 pub(crate) fn number(root: &Path, takes_any: bool) -> Result<u64> {
+    // Several instances may be the first over one root at once; one of them marks it.
+    static MARKING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _marking = MARKING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mark = root.join(MARK);
     match std::fs::read_to_string(&mark) {
         Ok(text) => text
