@@ -52,5 +52,7 @@ if [[ $(stat -f -c %T "$PLAIN") != btrfs ]]; then
     fi
 fi
 plain_id=$(cat "$PLAIN/data/id" 2>/dev/null)
-rm -rf --one-file-system "$PLAIN" ${plain_id:+"/run/longshore/$plain_id"}
+# An engine that was told to stop puts its last files down for a moment longer.
+plain_gone() { rm -rf --one-file-system "$PLAIN" ${plain_id:+"/run/longshore/$plain_id"}; }
+wait_until 10 plain_gone || not_ok "the second data root can be removed"
 finish
