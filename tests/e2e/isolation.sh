@@ -34,7 +34,7 @@ works() {
 }
 
 isolate in-process
-busybox_image
+busybox_image busybox
 IMAGE=$(L inspect --type image --format '{{.Id}}' busybox)
 check "a container" L run -d --name kept busybox sh -c 'echo kept >/kept; sleep 1000'
 wait_until 10 L exec kept test -s /kept

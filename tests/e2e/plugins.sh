@@ -33,7 +33,7 @@ cp "$REPO/Cargo.lock" "$PROJECT/"
 check "which builds" build 0.1.0
 check "and builds in another version" build 0.2.0
 
-busybox_image
+busybox_image busybox
 check "it is installed" L plugin install "$WORK/0.1.0/volume-mine.so"
 equal "as the first generation" 1 "$(plugin Generation)"
 equal "in a process of its own" process "$(plugin Isolation)"
@@ -48,6 +48,7 @@ for ((i = 0; i < COUNT; i++)); do
     L run -d --name "c$i" -v data:/data busybox sh -c "while :; do echo x >>/data/c$i; sleep 0.1; done" >/dev/null
 done
 equal "$COUNT containers use it" "$COUNT" "$(running)"
+# shellcheck disable=SC2046  # one ID a word
 pids() { L inspect --format '{{.State.Pid}}' $(L ps -q) | sort | tr '\n' ' '; }
 before=$(pids)
 check "it is upgraded meanwhile" L plugin upgrade "$WORK/0.2.0/volume-mine.so"

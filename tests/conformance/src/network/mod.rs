@@ -2,7 +2,7 @@
 //!
 //! A case that performs a plan does so in network namespaces of its own ([`world`]): one plays the
 //! host, one the world outside, each sandbox is a third. Nothing of the machine that the kit runs on
-//! is changed. [`bench`] is the host's part of the calls, [`traffic`] tells whether packets come
+//! is changed. [`mod@bench`] is the host's part of the calls, [`traffic`] tells whether packets come
 //! through. A driver that acts by itself is told where it shall act, and what it says it did is
 //! compared with what is there.
 //!
