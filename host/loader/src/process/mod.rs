@@ -1,6 +1,6 @@
 //! A library in a process of its own: the same calls and descriptors, over a socket.
 //!
-//! Both ends live here: [`Process`] is the channel that the engine calls, [`serve`] is what
+//! Both ends live here: [`Process`] is the channel that the engine calls, [`fn@serve`] is what
 //! `longshore-runner serve` does. The process is started when its driver is loaded, confined to what the
 //! driver's grants stand for, started again after it died, later and later when it dies again and
 //! again, and found again by an engine that comes back while it is still there. What a call may ask

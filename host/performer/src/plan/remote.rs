@@ -14,7 +14,7 @@ use super::{Access, CheckedPlan, Setting, What};
 /// Who builds a checked plan.
 #[derive(Debug)]
 pub enum Builder {
-    /// Whoever checked it, with [`build`](super::build).
+    /// Whoever checked it, with [`build`](fn@super::build).
     Here(CheckedPlan),
     /// A process that can be killed.
     Killable(RemoteMount),
