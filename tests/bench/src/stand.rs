@@ -77,13 +77,24 @@ impl Stand {
             .env_remove("LONGSHORE_CONFIG")
             .env_remove("LONGSHORE_COMPONENTS");
         self.roots(&mut command);
-        let process = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(&log)?)
-            .spawn()?;
-        let engine = Engine { process, log, skip: 0 };
+        let mut spawn = || -> Result<Child> {
+            Ok(command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(std::fs::File::create(&log)?)
+                .spawn()?)
+        };
+        let process = spawn()?;
+        let mut engine = Engine {
+            process,
+            log: log.clone(),
+            skip: 0,
+        };
         for _ in 0..100 {
+            // The one before holds the data root for a moment longer.
+            if matches!(engine.process.try_wait(), Ok(Some(_))) {
+                engine.process = spawn()?;
+            }
             if output(self.longshore().args(["engine", "status"])).is_ok() {
                 return Ok(engine);
             }
