@@ -16,7 +16,7 @@ const BUSYBOX: &str = "/bin/busybox";
 /// Init until it may go on: the container's folder, the root, the working directory, the entry. It
 /// becomes the entry without another process ID.
 pub(crate) const GATE: &str = "own=$1
-echo $$ > \"$own/init\" || exit 125
+echo $$ > \"$own/.init\" && /bin/busybox mv \"$own/.init\" \"$own/init\" || exit 125
 while ! test -e \"$own/started\"; do
     test -d \"$own\" || exit 125
     /bin/busybox sleep 0.002

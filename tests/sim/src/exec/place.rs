@@ -50,8 +50,11 @@ impl Place {
             .map(Self)
     }
 
+    /// Writes a file of it, whole or not at all: init writes its number too, and others read meanwhile.
     pub(crate) fn write(&self, name: &str, text: &[u8]) -> Result<()> {
-        fs::write(self.0.join(name), text).map_err(io("write the container's state"))
+        let made = self.0.join("new");
+        fs::write(&made, text).map_err(io("write the container's state"))?;
+        fs::rename(made, self.0.join(name)).map_err(io("write the container's state"))
     }
 
     /// The container's root.
