@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::{Container, Place, Plan, needs_root};
+use common::{Container, Place, Plan, kill, needs_root};
 use longshore_core::ErrorKind;
 use longshore_shim::protocol::{Attach, EndReason, Event, Phase, Stdio};
 use longshore_shim::{Reply, Request, files, orphans};
@@ -90,36 +90,8 @@ impl Drop for Frozen {
     }
 }
 
-/// The cgroups of a container, in every hierarchy.
-fn cgroups(place: &Place) -> Vec<PathBuf> {
-    fs::read_dir("/sys/fs/cgroup")
-        .unwrap()
-        .map(|hierarchy| hierarchy.unwrap().path().join("longshore-test").join(place.id.as_str()))
-        .filter(|path| path.exists())
-        .collect()
-}
-
-/// The processes whose parent is `parent`.
 fn children(parent: u32) -> Vec<i32> {
-    fs::read_dir("/proc")
-        .unwrap()
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-        .filter(|number| {
-            fs::read_to_string(format!("/proc/{number}/stat")).is_ok_and(|stat| {
-                let rest = stat
-                    .rsplit_once(')')
-                    .map(|(_, rest)| rest.to_owned())
-                    .unwrap_or_default();
-                rest.split_ascii_whitespace().nth(1) == Some(&parent.to_string())
-            })
-        })
-        .collect()
-}
-
-fn kill(number: i32) {
-    let pidfd = longshore_sys::process::open(number).unwrap();
-    longshore_sys::process::signal(&pidfd, 9).unwrap();
+    longshore_sys::process::children(i32::try_from(parent).unwrap()).unwrap()
 }
 
 #[test]
@@ -138,7 +110,7 @@ fn root_a_helper_that_dies_half_way_through_create_leaves_nothing_after_delete()
         assert_eq!(create.join().unwrap().unwrap_err().kind, ErrorKind::Broken);
     });
     container.delete(true);
-    assert_eq!(cgroups(&place), Vec::<PathBuf>::new());
+    assert_eq!(place.cgroups(), Vec::<PathBuf>::new());
     // The shim's own end takes its last helper along.
     let until = std::time::Instant::now() + common::LONG;
     while !children(shim).is_empty() {
@@ -161,7 +133,7 @@ fn root_a_forced_delete_does_not_wait_for_a_create_that_stands_still() {
         assert!(matches!(deleted.reply, Reply::Deleted));
         assert_eq!(create.join().unwrap().unwrap_err().kind, ErrorKind::Cancelled);
     });
-    assert_eq!(cgroups(&place), Vec::<PathBuf>::new());
+    assert_eq!(place.cgroups(), Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -189,16 +161,6 @@ fn root_what_a_killed_shim_left_half_made_is_ended() {
         assert!(state.is_empty() || state.contains(") Z "), "{state}");
     }
     // What is left is in the cgroup, and nothing comes in any more.
-    for path in cgroups(&place) {
-        for number in fs::read_to_string(path.join("cgroup.procs"))
-            .unwrap_or_default()
-            .lines()
-        {
-            kill(number.parse().unwrap());
-        }
-        while fs::remove_dir(&path).is_err_and(|error| error.kind() != std::io::ErrorKind::NotFound) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-    assert_eq!(cgroups(&place), Vec::<PathBuf>::new());
+    place.end_cgroups();
+    assert_eq!(place.cgroups(), Vec::<PathBuf>::new());
 }

@@ -221,19 +221,18 @@ fn start_field(stat: &[u8]) -> Option<u64> {
     rest.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
-/// The children of this process, those that have ended and were not waited for among them.
+/// The children of a process, those that have ended and were not waited for among them.
 ///
 /// # Errors
 /// When procfs is not mounted.
-pub fn children() -> Result<Vec<i32>> {
-    let own = own_number();
+pub fn children(parent: i32) -> Result<Vec<i32>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").named("read /proc")?.flatten() {
         let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
         // One that has gone meanwhile has no parent.
-        if std::fs::read(format!("/proc/{number}/stat")).is_ok_and(|stat| parent_field(&stat) == Some(own)) {
+        if std::fs::read(format!("/proc/{number}/stat")).is_ok_and(|stat| parent_field(&stat) == Some(parent)) {
             found.push(number);
         }
     }
@@ -466,9 +465,9 @@ mod tests {
     fn a_child_is_listed_until_it_was_waited_for() {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let number = i32::try_from(child.id()).unwrap();
-        assert!(children().unwrap().contains(&number));
+        assert!(children(own_number()).unwrap().contains(&number));
         child.wait().unwrap();
-        assert!(!children().unwrap().contains(&number));
+        assert!(!children(own_number()).unwrap().contains(&number));
         assert_eq!(parent_field(b"7 (a) b) c) S 12 2 3"), Some(12));
     }
 

@@ -368,7 +368,7 @@ impl Shim {
     fn end_half_made(&mut self) {
         self.calls.dismiss();
         let until = Instant::now() + HALF_MADE;
-        while let Ok(children) = process::children()
+        while let Ok(children) = process::children(process::own_number())
             && !children.is_empty()
             && Instant::now() < until
         {

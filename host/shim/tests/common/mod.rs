@@ -142,6 +142,45 @@ impl Place {
     }
 }
 
+/// Kills a process that is there.
+pub(crate) fn kill(number: i32) {
+    let pidfd = longshore_sys::process::open(number).unwrap();
+    longshore_sys::process::signal(&pidfd, 9).unwrap();
+}
+
+impl Place {
+    /// The cgroups of the container, in every hierarchy.
+    pub(crate) fn cgroups(&self) -> Vec<PathBuf> {
+        fs::read_dir("/sys/fs/cgroup")
+            .unwrap()
+            .map(|hierarchy| hierarchy.unwrap().path().join("longshore-test").join(self.id.as_str()))
+            .filter(|path| path.exists())
+            .collect()
+    }
+
+    /// Kills what is in them, and removes them.
+    pub(crate) fn end_cgroups(&self) {
+        let end = std::time::Instant::now() + Duration::from_secs(10);
+        for path in self.cgroups() {
+            while std::time::Instant::now() < end
+                && fs::remove_dir(&path).is_err_and(|error| error.kind() != std::io::ErrorKind::NotFound)
+            {
+                for number in fs::read_to_string(path.join("cgroup.procs"))
+                    .unwrap_or_default()
+                    .lines()
+                {
+                    // One that has ended meanwhile is fine.
+                    if let Ok(pidfd) = longshore_sys::process::open(number.parse().unwrap()) {
+                        let _ = longshore_sys::process::signal(&pidfd, 9);
+                    }
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        assert!(std::thread::panicking() || self.cgroups().is_empty(), "a cgroup stays");
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         // A test that failed may have left a shim and a container.
@@ -150,6 +189,8 @@ impl Drop for Place {
         {
             let _ = client.call(Request::Delete { force: true }, &[]);
         }
+        // Of a shim that was killed, what it ran is still there.
+        self.end_cgroups();
         if let Ok(entries) = fs::read_dir("/sys/fs/cgroup") {
             for entry in entries.flatten() {
                 let _ = fs::remove_dir(entry.path().join("longshore-test"));
